@@ -1,0 +1,176 @@
+//! What a frame is: the application's own, a library's, the import machinery, a place where a thread idles.
+
+use crate::diagnosis::Culprit;
+use crate::snapshot::{Frame, Stack, stack};
+
+/// True for frames that are not the application's own.
+pub fn is_library(frame: &Frame) -> bool {
+    frame.is_library()
+}
+
+/// True for frames of the machinery that imports modules.
+pub fn is_import_machinery(frame: &Frame) -> bool {
+    frame.file.contains("importlib._bootstrap") || frame.file.ends_with("/importlib/__init__.py")
+}
+
+/// True if the stack is inside an import: the machinery is on it, above the last frame of a server's own loop.
+pub fn is_importing(stack: &Stack) -> bool {
+    stack.frames.iter().any(is_import_machinery)
+}
+
+/// The innermost frame of the application, with its position in the stack.
+pub fn application_frame(stack: &Stack) -> Option<(usize, &Frame)> {
+    stack
+        .frames
+        .iter()
+        .enumerate()
+        .rev()
+        .find(|(_, frame)| !is_library(frame))
+}
+
+/// The innermost frame of the application as a culprit.
+pub fn culprit(stack: &Stack) -> Option<Culprit> {
+    application_frame(stack).map(|(_, frame)| culprit_of(frame))
+}
+
+/// One frame as a culprit.
+pub fn culprit_of(frame: &Frame) -> Culprit {
+    Culprit {
+        file: frame.file.clone(),
+        line: frame.line,
+        function: frame.function.clone(),
+    }
+}
+
+/// The place for a sentence: `wait_for_database (app/db.py:31)`.
+pub fn place(frame: &Frame) -> String {
+    format!(
+        "{} ({}:{})",
+        frame.function,
+        short_file(&frame.file),
+        frame.line
+    )
+}
+
+/// The last two parts of a path: enough to know it, short enough for a sentence.
+pub fn short_file(file: &str) -> &str {
+    let mut slashes = file.rmatch_indices('/').map(|(at, _)| at);
+    match (slashes.next(), slashes.next()) {
+        (Some(_), Some(second)) => file.get(second + 1..).unwrap_or(file),
+        _ => file,
+    }
+}
+
+/// The module that is being imported innermost, named by its file: `app/models/weights.py` is `weights`.
+pub fn imported_module(stack: &Stack) -> Option<String> {
+    let frame = stack.frames.iter().rev().find(|f| {
+        f.function == "<module>" && !f.file.starts_with('<') && !stack::is_entry_script(&f.file)
+    })?;
+    let mut parts = frame.file.rsplit('/');
+    let name = parts.next()?.trim_end_matches(".py");
+    let name = if name == "__init__" {
+        parts.next()?
+    } else {
+        name
+    };
+    Some(name.to_owned())
+}
+
+/// True for frames of an event loop: asyncio, uvloop, gevent, trio, tornado, twisted; and for a server's function that does
+/// nothing but run one, since a loop in C (uvloop, granian's) has no frame of its own.
+fn is_loop(frame: &Frame) -> bool {
+    const LOOPS: &[&str] = &[
+        "/asyncio/",
+        "/uvloop/",
+        "/gevent/",
+        "/trio/_core/",
+        "/tornado/ioloop.py",
+        "/eventlet/hubs/",
+    ];
+    const RUNNERS: &[(&str, &str)] = &[
+        ("/granian/server/", "_spawn_asgi"),
+        ("/granian/server/", "_spawn_rsgi"),
+        ("/sanic/server/runners.py", "_serve_http_"),
+        ("/sanic/server/runners.py", "_run_server_forever"),
+        ("/aiohttp/web.py", "run_app"),
+        ("/uvicorn/server.py", "run"),
+        ("/uvicorn/workers.py", "run"),
+        ("/uvicorn_worker/_workers.py", "run"),
+        ("/twisted/internet/base.py", "mainLoop"),
+        ("/twisted/internet/asyncioreactor.py", "run"),
+    ];
+    let name = frame.function.rsplit('.').next().unwrap_or(&frame.function);
+    LOOPS.iter().any(|mark| frame.file.contains(mark))
+        || RUNNERS
+            .iter()
+            .any(|(file, function)| frame.file.contains(file) && name.starts_with(function))
+}
+
+/// True if an event loop runs on this thread.
+pub fn has_loop(stack: &Stack) -> bool {
+    stack.frames.iter().any(is_loop)
+}
+
+/// True if the loop on this thread runs the application's code now: frames of the application that stand outside the loop
+/// only started it.
+pub fn loop_runs_application(stack: &Stack) -> bool {
+    let first = stack.frames.iter().position(is_loop);
+    application_frame(stack).is_some_and(|(at, _)| first.is_some_and(|first| at > first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, file: &str) -> Frame {
+        Frame {
+            function: function.into(),
+            file: file.into(),
+            line: 7,
+        }
+    }
+
+    #[test]
+    fn application_frames_are_told_from_libraries() {
+        let cases = [
+            ("/srv/app/main.py", false),
+            ("app.py", false),
+            ("/home/x/lib/pythonista/app.py", false),
+            ("/usr/lib/python3.11/threading.py", true),
+            (
+                "/opt/py/lib/python3.13/site-packages/uvicorn/server.py",
+                true,
+            ),
+            ("/usr/lib/python3/dist-packages/django/core.py", true),
+            ("<frozen importlib._bootstrap>", true),
+            ("<string>", true),
+            ("/venv/bin/uvicorn", true),
+            ("/srv/bin/serve.py", false),
+        ];
+        for (file, library) in cases {
+            assert_eq!(is_library(&frame("f", file)), library, "{file}");
+        }
+    }
+
+    #[test]
+    fn the_module_being_imported_is_the_innermost_one() {
+        let stack = Stack {
+            tid: Some(1),
+            name: None,
+            activity: crate::snapshot::Activity::Running,
+            holds_gil: true,
+            frames: vec![
+                frame("<module>", "/srv/app/main.py"),
+                frame("_find_and_load", "<frozen importlib._bootstrap>"),
+                frame("<module>", "/srv/app/model/__init__.py"),
+                frame("load", "/srv/app/model/__init__.py"),
+            ],
+        };
+        assert_eq!(imported_module(&stack).as_deref(), Some("model"));
+        assert!(is_importing(&stack));
+        assert_eq!(
+            place(stack.leaf().expect("has frames")),
+            "load (model/__init__.py:7)"
+        );
+    }
+}

@@ -1,0 +1,272 @@
+//! Rules: each looks for one failure in what is known of one server, and answers found, clear, or not yet.
+//!
+//! One file per failure. The order of `RULES` is the order of causes before symptoms: what stands earlier explains what
+//! stands later.
+
+use std::sync::Arc;
+
+use super::history::{History, Track};
+use super::{
+    Code, Finding, Member, Phase, Role, Server, ServerListener, Severity, Thresholds, frames, phase,
+};
+use crate::snapshot::{ListenerState, Moment, Snapshot};
+
+mod accept_queue;
+mod bound_not_listening;
+mod crash_loop;
+mod fd_exhausted;
+mod import;
+mod loop_blocked;
+mod no_worker_accepting;
+mod reloader_without_child;
+mod startup;
+mod threadpool_exhausted;
+mod worker_stopped;
+
+/// What a rule may look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// Now.
+    pub at: Moment,
+    /// The server, its findings still empty.
+    pub server: &'a Server,
+    /// The newest look.
+    pub snapshot: &'a Snapshot,
+    /// What was seen before.
+    pub history: &'a History,
+    /// When is long, when is much.
+    pub thresholds: &'a Thresholds,
+}
+
+/// A rule's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It is not so.
+    Clear,
+    /// It may be so: not seen for long enough to tell.
+    NotYet,
+    /// It is so.
+    Found(Box<Finding>),
+}
+
+type Rule = fn(&Case) -> Verdict;
+
+/// All rules, causes before symptoms.
+const RULES: &[Rule] = &[
+    worker_stopped::examine,
+    crash_loop::examine,
+    reloader_without_child::examine,
+    fd_exhausted::examine,
+    threadpool_exhausted::examine,
+    import::examine_blocked,
+    startup::examine_blocked,
+    loop_blocked::examine,
+    import::examine_slow,
+    startup::examine_awaiting,
+    no_worker_accepting::examine,
+    bound_not_listening::examine,
+    accept_queue::examine_full,
+    accept_queue::examine_growing,
+];
+
+/// Everything that is wrong with a server, ranked: while it serves the worst first, otherwise causes before symptoms.
+pub fn examine_all(case: &Case) -> Vec<Finding> {
+    let mut found: Vec<Finding> = RULES
+        .iter()
+        .filter_map(|rule| match rule(case) {
+            Verdict::Found(finding) => Some(*finding),
+            Verdict::Clear | Verdict::NotYet => None,
+        })
+        .collect();
+    if case.server.phase == Phase::Serving {
+        found.sort_by_key(|f| std::cmp::Reverse(f.severity));
+    } else if let Some(worst) = found.iter().map(|f| f.severity).max()
+        && let Some(cause) = found.first_mut()
+    {
+        // The cause is as bad as what it leads to.
+        cause.severity = worst;
+    }
+    found
+}
+
+impl<'a> Case<'a> {
+    /// Living members that take connections themselves.
+    pub fn workers(&self) -> impl Iterator<Item = &'a Member> {
+        self.server
+            .members
+            .iter()
+            .filter(|m| phase::works(m.role) && m.exit.is_none() && m.phase != Phase::Exited)
+    }
+
+    /// The member that imports or starts the application: the oldest worker, or else a master that preloads. One that only
+    /// watches has its server's phase, and nothing to do with why it lasts.
+    pub fn boots(&self, wanted: Phase) -> Option<(&'a Member, &'a Track)> {
+        let imports = |m: &Member| m.process.main_stack().is_some_and(frames::is_importing);
+        let boots = |m: &&Member| phase::works(m.role) || m.role != Role::Helper && imports(m);
+        let candidates = self.server.members.iter().filter(|m| m.phase == wanted);
+        let oldest = candidates
+            .filter(boots)
+            .min_by_key(|m| (!phase::works(m.role), m.process.key.start_time))?;
+        Some((oldest, self.track(oldest)?))
+    }
+
+    /// What is remembered of a member.
+    pub fn track(&self, member: &Member) -> Option<&'a Track> {
+        self.history.tracks.get(&member.process.key)
+    }
+
+    /// The server's own sockets that listen.
+    pub fn listening(&self) -> impl Iterator<Item = &'a ServerListener> {
+        let listens = |l: &&ServerListener| l.socket.state == ListenerState::Listening;
+        self.server
+            .listeners
+            .iter()
+            .filter(|l| !l.side)
+            .filter(listens)
+    }
+
+    /// The deepest accept queue of the server's own sockets; `None` if none could be seen.
+    pub fn depth(&self) -> Option<u32> {
+        self.listening().filter_map(|l| l.socket.accept_queue).max()
+    }
+
+    /// Seconds since the program first looked.
+    pub fn observed_s(&self) -> f64 {
+        self.history
+            .began
+            .map_or(0.0, |began| self.at.seconds_since(began))
+    }
+
+    /// Seconds since a process started.
+    pub fn age_s(&self, member: &Member) -> f64 {
+        self.at.seconds_since(member.process.started)
+    }
+
+    /// How bad it is that connections have waited so long and none was taken.
+    pub fn severity_of_stall(&self, seconds: f64) -> Severity {
+        if seconds >= self.thresholds.queue_stuck_critical_s {
+            Severity::Critical
+        } else if seconds >= self.thresholds.queue_stuck_warning_s {
+            Severity::Warning
+        } else {
+            Severity::Info
+        }
+    }
+
+    /// A lone script with a socket that listens, from which it has not been seen to accept, for which nobody waits, and with
+    /// no call ahead that would serve: it may poll the socket now and then, or have it for a visitor that never comes.
+    fn may_be_none(&self) -> bool {
+        let [only] = self.server.members.as_slice() else {
+            return false;
+        };
+        let says_nothing = self
+            .track(only)
+            .is_some_and(|t| t.kind.is_none() && t.intends.is_none() && !t.has_accepted);
+        let unknown = crate::diagnosis::kind::intent(&only.process.cmdline)
+            == crate::diagnosis::kind::Intent::Unknown;
+        let mut listening = self.listening().peekable();
+        let listens = listening.peek().is_some();
+        unknown
+            && says_nothing
+            && listens
+            && listening
+                .all(|l| l.socket.accept_queue == Some(0) && l.socket.drops.unwrap_or(0) == 0)
+    }
+
+    /// How bad it is that a server has not got there after so many seconds. While others of it serve it is no more than a
+    /// warning, and where nothing but an unused socket speaks for a server it is no more than worth a word.
+    pub fn severity_of_delay(&self, seconds: f64) -> Severity {
+        if self.may_be_none() {
+            Severity::Info
+        } else if seconds >= self.thresholds.delay_critical_s && self.server.phase != Phase::Serving
+        {
+            Severity::Critical
+        } else if seconds >= self.thresholds.delay_warning_s {
+            Severity::Warning
+        } else {
+            Severity::Info
+        }
+    }
+}
+
+/// Starts a finding; the rest is filled in with struct update or field by field.
+pub fn finding(code: Code, severity: Severity, summary: String) -> Finding {
+    Finding {
+        code,
+        severity,
+        summary,
+        culprit: None,
+        evidence: Vec::new(),
+        remedy: String::new(),
+        confirm: String::new(),
+    }
+}
+
+/// Seconds for a sentence: `0.8 s`, `43 s`, `12 min`, `3.2 h`, `41 d`.
+pub fn seconds(s: f64) -> String {
+    if s < 9.95 {
+        format!("{s:.1} s")
+    } else if s < 120.0 {
+        format!("{s:.0} s")
+    } else if s < 7200.0 {
+        format!("{:.0} min", s / 60.0)
+    } else if s < 172_800.0 {
+        format!("{:.1} h", s / 3600.0)
+    } else {
+        format!("{:.0} d", s / 86_400.0)
+    }
+}
+
+/// `1 worker`, `2 workers`.
+pub fn count(n: usize, noun: &str) -> String {
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
+}
+
+/// A sentence on where sockets of a server stand, by sock_diag.
+pub fn socket_evidence(case: &Case) -> String {
+    let own: Vec<&Arc<crate::snapshot::Process>> =
+        case.server.members.iter().map(|m| &m.process).collect();
+    let pid = own.first().map_or(case.server.pid, |p| p.key.pid);
+    match case.listening().next() {
+        Some(l) => format!(
+            "{} listens with a backlog of {}, {} in its accept queue (sock_diag)",
+            super::sockets::address(&l.socket),
+            l.socket
+                .backlog
+                .map_or_else(|| "?".into(), |b| b.to_string()),
+            l.socket
+                .accept_queue
+                .map_or_else(|| "?".into(), |d| count(d as usize, "connection")),
+        ),
+        None => match case.server.listeners.iter().find(|l| !l.side) {
+            Some(l) => format!(
+                "{} is bound and does not listen (sock_diag)",
+                super::sockets::address(&l.socket)
+            ),
+            None => format!("no socket of pid {pid} is bound to a port (sock_diag)"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_written_as_people_say_them() {
+        for (s, want) in [
+            (0.81, "0.8 s"),
+            (43.2, "43 s"),
+            (119.0, "119 s"),
+            (720.0, "12 min"),
+            (11520.0, "3.2 h"),
+            (3.6e6, "42 d"),
+        ] {
+            assert_eq!(seconds(s), want);
+        }
+    }
+}

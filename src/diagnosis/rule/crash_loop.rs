@@ -1,0 +1,90 @@
+//! Processes die before they ever serve, and are started again.
+
+use super::{Case, Verdict, finding, seconds};
+use crate::diagnosis::{Code, MemberExit, Phase, Severity, crashes, frames};
+use crate::snapshot::signal_name;
+
+pub(super) fn examine(case: &Case) -> Verdict {
+    let deaths = crashes::at_boot(case.server, case.history, case.at);
+    let Some(last) = deaths.first() else {
+        return Verdict::Clear;
+    };
+    if !crashes::is_loop(case.server, &deaths) {
+        return Verdict::NotYet;
+    }
+    let severity = if case.server.phase == Phase::Serving {
+        Severity::Warning
+    } else {
+        Severity::Critical
+    };
+    let stack = last_stack(&deaths);
+    let place = stack
+        .map(|f| format!(", last seen in {}", frames::place(f)))
+        .unwrap_or_default();
+    let mut found = finding(
+        Code::CrashLoop,
+        severity,
+        format!(
+            "{} processes have died at boot in the last {} and are started again: {}{place}",
+            deaths.len(),
+            seconds(
+                deaths
+                    .last()
+                    .map_or(0.0, |d| case.at.seconds_since(d.exit.at))
+                    .max(1.0)
+            ),
+            how(last),
+        ),
+    );
+    found.culprit = stack.map(frames::culprit_of);
+    found.evidence = deaths.iter().take(4).map(|d| line(d, case)).collect();
+    found.evidence.push(super::socket_evidence(case));
+    found.remedy = remedy(last);
+    found.confirm = format!("ps -o pid,ppid,etimes,args --ppid {}", last.exit.ppid);
+    Verdict::Found(Box::new(found))
+}
+
+/// The application's frame on the last stack that was seen of any of them, newest first.
+fn last_stack<'a>(deaths: &[&'a MemberExit]) -> Option<&'a crate::snapshot::Frame> {
+    deaths.iter().find_map(|d| {
+        d.exit
+            .last_stack
+            .iter()
+            .rev()
+            .find(|f| !frames::is_library(f))
+    })
+}
+
+fn line(death: &MemberExit, case: &Case) -> String {
+    let lived = death
+        .exit
+        .lived_ns
+        .map(|ns| format!(" after {}", seconds(ns as f64 / 1e9)))
+        .unwrap_or_default();
+    let ago = seconds(case.at.seconds_since(death.exit.at));
+    format!(
+        "{} {} ended {ago} ago{lived}: {} (process events)",
+        death.role.word(),
+        death.exit.key.pid,
+        how(death)
+    )
+}
+
+/// How a process ended, in words.
+pub(super) fn how(death: &MemberExit) -> String {
+    match (death.exit.signal, death.exit.code) {
+        (Some(signal), _) => format!("killed by {}", signal_name(signal)),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => "exit code not seen".into(),
+    }
+}
+
+fn remedy(last: &MemberExit) -> String {
+    match (last.exit.signal, last.exit.code) {
+        (Some(9), _) => "find out who sends SIGKILL: the OOM killer (dmesg), a supervisor's time-out, a person".into(),
+        (Some(_), _) => "a native crash or a signal from outside: look at the core dump and at dmesg".into(),
+        (None, Some(3)) => "the application fails to start (exit code 3): read the first traceback in the log".into(),
+        (None, Some(4)) => "the application cannot be loaded (exit code 4): read the first traceback in the log".into(),
+        _ => "read the first traceback in the log; start one worker by hand in the foreground to see it".into(),
+    }
+}

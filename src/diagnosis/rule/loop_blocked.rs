@@ -1,0 +1,85 @@
+//! A callback or coroutine holds the running event loop.
+
+use super::{Case, Verdict, finding, seconds};
+use crate::diagnosis::history::Track;
+use crate::diagnosis::{Code, Member, Severity, frames, phase};
+use crate::snapshot::{Activity, Stack};
+
+pub(super) fn examine(case: &Case) -> Verdict {
+    let Some((member, track, held)) = worst(case) else {
+        return Verdict::Clear;
+    };
+    if held < case.thresholds.loop_blocked_s {
+        return Verdict::NotYet;
+    }
+    let Some(main) = member.process.main_stack() else {
+        return Verdict::NotYet;
+    };
+    let waiting = case.depth().unwrap_or(0);
+    let grave = waiting > 0 || held >= case.thresholds.loop_blocked_critical_s;
+    let severity = if grave {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    };
+    let frame = frames::application_frame(main)
+        .map(|(_, f)| f)
+        .or(main.leaf());
+    let place = frame.map_or_else(|| "native code".into(), frames::place);
+    let pid = member.process.key.pid;
+    let clients = if waiting > 0 {
+        format!(
+            ", {} in the accept queue",
+            super::count(waiting as usize, "connection")
+        )
+    } else {
+        String::new()
+    };
+    let mut found = finding(
+        Code::LoopBlocked,
+        severity,
+        format!(
+            "the event loop of pid {pid} has not turned for at least {}: {place} holds it{clients}",
+            seconds(held)
+        ),
+    );
+    found.culprit = frame.map(frames::culprit_of);
+    found.evidence.push(format!(
+        "main thread: {}, in the same functions at {} looks (Python stack)",
+        doing(main),
+        track.place.looks
+    ));
+    found.evidence.push(super::socket_evidence(case));
+    if let Some(cpu) = track.cpu_percent() {
+        found.evidence.push(format!(
+            "pid {pid} uses {cpu:.0} % of a core (/proc/{pid}/stat)"
+        ));
+    }
+    found.remedy = "make the handler synchronous (def), or run the call off the loop: asyncio.to_thread, run_in_executor".into();
+    found.confirm = format!("py-spy dump --nonblocking --pid {pid}");
+    Verdict::Found(Box::new(found))
+}
+
+/// The worker whose loop has been held longest, of those that once accepted.
+fn worst<'a>(case: &Case<'a>) -> Option<(&'a Member, &'a Track, f64)> {
+    case.workers()
+        .filter_map(|member| {
+            let track = case.track(member).filter(|t| t.has_accepted)?;
+            let held = phase::loop_blocked_s(&member.process, track, case.at)?;
+            Some((member, track, held))
+        })
+        .max_by(|a, b| a.2.total_cmp(&b.2))
+}
+
+/// What a thread does, in words.
+pub(super) fn doing(stack: &Stack) -> String {
+    match stack.activity {
+        Activity::Running => "computes".into(),
+        Activity::Selector => "waits in its poll".into(),
+        Activity::Gil => "waits for the GIL".into(),
+        Activity::Lock => "waits for a lock".into(),
+        Activity::Syscall(number) => format!("sleeps in {}", crate::snapshot::syscall_name(number)),
+        Activity::Stopped => "is stopped".into(),
+        Activity::Unknown => "does something that may not be seen".into(),
+    }
+}

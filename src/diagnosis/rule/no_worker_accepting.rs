@@ -1,0 +1,106 @@
+//! The kernel lets clients in, and no process takes them.
+
+use super::{Case, Verdict, count, finding, seconds};
+use crate::diagnosis::{Code, Member, Phase, ServerListener, Severity, frames, sockets};
+
+pub(super) fn examine(case: &Case) -> Verdict {
+    let idle = |l: &&ServerListener| l.accepting.as_ref().is_some_and(Vec::is_empty);
+    let Some(listener) = case
+        .listening()
+        .filter(idle)
+        .max_by_key(|l| l.socket.accept_queue)
+    else {
+        return Verdict::Clear;
+    };
+    if !matches!(
+        case.server.phase,
+        Phase::Listening | Phase::Stalled | Phase::CrashLooping
+    ) {
+        return Verdict::Clear;
+    }
+    let waiting = listener.socket.accept_queue.unwrap_or(0);
+    let since = case.at.seconds_since(case.server.since);
+    let stuck = case
+        .history
+        .queue(listener.netns, listener.socket.inode)
+        .map_or(0.0, |q| q.stuck_s(case.at));
+    if since.max(stuck) < case.thresholds.nobody_accepts_s {
+        return Verdict::NotYet;
+    }
+    let workers: Vec<&Member> = case.workers().collect();
+    let age = workers.iter().map(|m| case.age_s(m)).fold(0.0, f64::max);
+    let severity = if workers.is_empty() {
+        Severity::Critical
+    } else {
+        match case.server.phase {
+            Phase::Stalled => case.severity_of_stall(stuck),
+            _ => case.severity_of_delay(since.max(age)),
+        }
+    };
+    let why = who(case, &workers);
+    let mut found = finding(
+        Code::NoWorkerAccepting,
+        severity,
+        format!(
+            "{} lets clients in, but {why}: {} in the accept queue",
+            sockets::address(&listener.socket),
+            count(waiting as usize, "connection")
+        ),
+    );
+    found.culprit = workers
+        .iter()
+        .find_map(|m| m.process.main_stack().and_then(frames::culprit));
+    found.evidence.push(super::socket_evidence(case));
+    found.evidence.push("no epoll set holds the listener and no thread waits in accept, select or poll on it (/proc)".into());
+    found.evidence.push(format!(
+        "it has been so for at least {}",
+        seconds(since.max(stuck))
+    ));
+    found.remedy = if workers.is_empty() {
+        "restart the server: its workers are gone and nobody starts new ones; look for why they ended".into()
+    } else {
+        "clients hang instead of being refused: fix what keeps the workers, and do not take an open port for readiness".into()
+    };
+    found.confirm = match listener.socket.port {
+        0 => "ss -lxp".into(),
+        port => format!("ss -ltnp 'sport = :{port}'"),
+    };
+    Verdict::Found(Box::new(found))
+}
+
+/// Who ought to accept, and what it does instead.
+fn who(case: &Case, workers: &[&Member]) -> String {
+    let Some(first) = workers.first() else {
+        let dead = case
+            .server
+            .members
+            .iter()
+            .filter(|m| m.phase == Phase::Exited)
+            .count();
+        return if dead > 0 {
+            format!(
+                "{} of it {} dead",
+                count(dead, "worker"),
+                if dead == 1 { "is" } else { "are" }
+            )
+        } else {
+            "it has no worker".into()
+        };
+    };
+    let place = first
+        .process
+        .main_stack()
+        .and_then(frames::application_frame)
+        .map(|(_, f)| frames::place(f));
+    let at = place.map(|p| format!(" ({p})")).unwrap_or_default();
+    let doing = match first.phase {
+        Phase::Importing => "still importing",
+        Phase::Starting => "still starting",
+        Phase::Stopped => "stopped",
+        _ => "busy",
+    };
+    match workers.len() {
+        1 => format!("its worker is {doing}{at}"),
+        n => format!("its {n} workers are {doing}{at}"),
+    }
+}

@@ -1,0 +1,131 @@
+//! What a process's command line and stacks say about it, worked out once for each stack that is read.
+
+use super::Kind;
+use super::frames;
+use super::kind::{self, Helper, Intent};
+use crate::snapshot::{Frame, Process, Stack};
+
+/// Facts that roles and phases are told from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traits {
+    /// What the command line says.
+    pub intent: Intent,
+    /// The kind that frames on any thread prove.
+    pub kind: Option<Kind>,
+    /// The kind that frames on the main thread prove.
+    pub main_kind: Option<Kind>,
+    /// A child of a pool, a manager or a tracker of multiprocessing.
+    pub pool_child: bool,
+    /// Its main thread watches over other processes, and serves nobody itself.
+    pub supervises: bool,
+    /// Its main thread runs a server.
+    pub runs_server: bool,
+    /// It starts a child again when files change.
+    pub reloads: bool,
+    /// By its looks a worker, whoever its parent is now: a fork that stands in a worker's own loop, or a child of
+    /// multiprocessing. Without a server above it, its master has died.
+    pub orphan: bool,
+    /// Its main thread has nothing to do but to wait for others.
+    pub waits_for_others: bool,
+}
+
+impl Traits {
+    /// Works them out.
+    pub fn of(process: &Process) -> Self {
+        let main = process.main_stack();
+        let stacks = process.python.as_ref().and_then(|p| p.stacks.as_ref());
+        let on_main = |marks: &[&str]| main.is_some_and(|s| has_mark(s, marks));
+        let runs_server = on_main(SERVING);
+        let intent = kind::intent(&process.cmdline);
+        Self {
+            intent,
+            kind: stacks.and_then(|s| kind::by_frames(s)),
+            main_kind: main.and_then(kind::by_stack),
+            // The children of a fork server have its frames below their own.
+            pool_child: on_main(POOL_CHILDREN)
+                || on_main(FORK_SERVER) && !on_main(&["/multiprocessing/process.py"]),
+            supervises: !runs_server && on_main(SUPERVISING),
+            runs_server,
+            reloads: kind::is_reloader(process),
+            orphan: intent == Intent::Helper(Helper::Spawned) || main.is_some_and(in_worker_loop),
+            waits_for_others: main.is_none_or(waits_for_others),
+        }
+    }
+}
+
+/// Files on the main stack of a process that serves.
+const SERVING: &[&str] = &[
+    "/uvicorn/server.py",
+    "/hypercorn/asyncio/run.py",
+    "/hypercorn/trio/run.py",
+    "/gunicorn/workers/",
+    "/aiohttp/web.py",
+];
+
+/// Files and functions on the main stack of a process that only watches over others.
+const SUPERVISING: &[&str] = &[
+    "/gunicorn/arbiter.py",
+    "/uvicorn/supervisors/",
+    "/hypercorn/run.py",
+    "/granian/server/common.py",
+    "restart_with_reloader",
+    "/sanic/worker/manager.py",
+];
+
+/// Files on the main stack of a child that works for another process.
+const POOL_CHILDREN: &[&str] = &[
+    "/concurrent/futures/process.py",
+    "/multiprocessing/pool.py",
+    "/multiprocessing/managers.py",
+    "/multiprocessing/resource_tracker.py",
+    "/sanic/worker/reloader.py",
+];
+
+const FORK_SERVER: &[&str] = &["/multiprocessing/forkserver.py"];
+
+/// A mark is a part of a file's path, or the end of a function's name. To import such a file is not to run it.
+fn has_mark(stack: &Stack, marks: &[&str]) -> bool {
+    let runs = |f: &&Frame| f.function != "<module>";
+    stack.frames.iter().filter(runs).any(|f| {
+        marks
+            .iter()
+            .any(|mark| f.file.contains(mark) || f.function.ends_with(mark))
+    })
+}
+
+fn in_worker_loop(main: &Stack) -> bool {
+    main.frames.iter().any(|f| {
+        f.file.contains("/gunicorn/workers/") && f.function != "<module>"
+            || f.function.contains("wrap_target")
+    })
+}
+
+/// Waits for the server to end, and for nothing else: a loop of its own, or a queue that it takes work from, is its real work.
+fn waits_for_others(main: &Stack) -> bool {
+    let takes_work = main
+        .frames
+        .iter()
+        .any(|f| f.is_library() && f.file.ends_with("/queue.py"));
+    if frames::has_loop(main) || takes_work {
+        return false;
+    }
+    const WAITS: &[&str] = &[
+        "wait",
+        "join",
+        "_wait_for_tstate_lock",
+        "_wait",
+        "_try_wait",
+        "sigwait",
+        "pause",
+        "_shutdown",
+        "run_forever",
+        "select",
+    ];
+    let Some(leaf) = main.leaf() else { return true };
+    let waits = leaf
+        .function
+        .rsplit('.')
+        .next()
+        .is_some_and(|name| WAITS.contains(&name));
+    frames::is_library(leaf) && waits || matches!(leaf.function.as_str(), "<module>" | "main")
+}

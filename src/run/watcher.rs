@@ -1,0 +1,115 @@
+//! Look, say what it means, sleep until the next look is due: the loop that the screen and `check` share.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cli::Target;
+use crate::diagnosis::{Analyst, Diagnosis};
+use crate::select;
+use crate::snapshot::{Moment, OwnCost, ProcessKey, Snapshot};
+use crate::source::sampler::{Sampler, Wishes};
+use crate::view::Scene;
+
+/// Looks again and again, and says what each look means.
+pub(super) struct Watcher {
+    sampler: Sampler,
+    analyst: Analyst,
+    pub(super) wishes: Wishes,
+    focus: Option<ProcessKey>,
+    targets: Vec<Target>,
+    pub(super) began: Instant,
+    looked: Instant,
+    costs: VecDeque<(Moment, OwnCost)>,
+}
+
+/// Between two looks at what is hot.
+const HOT_TICK: Duration = Duration::from_millis(100);
+/// Never less between two looks, whatever happens on the machine.
+const REST: Duration = Duration::from_millis(40);
+
+impl Watcher {
+    pub(super) fn new(targets: &[Target], interval: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            sampler: Sampler::new(),
+            analyst: Analyst::default(),
+            wishes: Wishes {
+                interval_s: interval.as_secs_f64(),
+                hot: BTreeSet::new(),
+                patience: Duration::from_millis(60),
+            },
+            focus: None,
+            targets: targets.to_vec(),
+            began: now,
+            looked: now,
+            costs: VecDeque::new(),
+        }
+    }
+
+    /// One look and what it means: for all that is there, and for what the targets select.
+    pub(super) fn look(&mut self) -> (Scene, Diagnosis) {
+        self.looked = Instant::now();
+        let snapshot = Arc::new(self.sampler.look(&self.wishes));
+        let whole = self.analyst.observe(&snapshot);
+        self.wishes.hot = whole.attention.iter().copied().chain(self.focus).collect();
+        let selected = select::select(whole.clone(), &self.targets);
+        let own_cpu_percent = self.own_cpu(&snapshot);
+        let scene = Scene {
+            snapshot: Some(snapshot),
+            diagnosis: Arc::new(selected),
+            interval_s: self.wishes.interval_s,
+            own_cpu_percent,
+            observed_for_s: self.began.elapsed().as_secs_f64(),
+        };
+        (scene, whole)
+    }
+
+    fn own_cpu(&mut self, snapshot: &Snapshot) -> Option<f64> {
+        self.costs.push_back((snapshot.at, snapshot.own));
+        while self
+            .costs
+            .get(1)
+            .is_some_and(|(at, _)| snapshot.at.seconds_since(*at) > 5.0)
+        {
+            self.costs.pop_front();
+        }
+        let (at, cost) = self.costs.front()?;
+        let seconds = snapshot.at.seconds_since(*at);
+        let used = snapshot.own.cpu_ns.checked_sub(cost.cpu_ns)?;
+        (seconds >= 2.0).then(|| used as f64 / 1e7 / seconds)
+    }
+
+    /// Looks at this process, or at none in particular, more often from the next look on.
+    pub(super) fn focus_on(&mut self, focus: Option<ProcessKey>) {
+        self.focus = focus;
+        self.wishes.hot.extend(focus);
+    }
+
+    /// Sleeps until the next look is due, something happens that matters, or `asked` says that it is wanted now; that is
+    /// heard within a tenth of a second.
+    pub(super) fn wait(&mut self, mut asked: impl FnMut(&mut Self) -> bool) {
+        let took = self.looked.elapsed();
+        let interval = Duration::from_secs_f64(self.wishes.interval_s);
+        let tick = if self.sampler.is_restless(&self.wishes) {
+            HOT_TICK.min(interval)
+        } else {
+            interval
+        };
+        // A machine on which looks are dear is looked at less often: at most a third of the time.
+        let pause = tick
+            .saturating_sub(took)
+            .max(took.saturating_mul(2))
+            .max(REST)
+            .min(Duration::from_secs(5));
+        let until = Instant::now() + pause;
+        while !asked(self) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.sampler.wait(left.min(HOT_TICK)) {
+                break;
+            }
+        }
+        let since = self.looked.elapsed();
+        std::thread::sleep(took.saturating_add(REST).saturating_sub(since));
+    }
+}

@@ -1,0 +1,120 @@
+//! Which servers the targets select.
+
+use std::sync::Arc;
+
+use crate::cli::Target;
+use crate::diagnosis::{Diagnosis, Member, Outsider, Server, kind};
+use crate::snapshot::{Listener, Process, Snapshot};
+
+/// What is left of a diagnosis when only the targets are wanted; all of it where there are none.
+pub fn select(diagnosis: Diagnosis, targets: &[Target]) -> Diagnosis {
+    if targets.is_empty() {
+        return diagnosis;
+    }
+    let wanted = |matches: &dyn Fn(&Target) -> bool| targets.iter().any(matches);
+    Diagnosis {
+        servers: diagnosis
+            .servers
+            .into_iter()
+            .filter(|s| wanted(&|t| is_server(s, t)))
+            .collect(),
+        outsiders: diagnosis
+            .outsiders
+            .into_iter()
+            .filter(|o| wanted(&|t| is_process(&o.process, t)))
+            .collect(),
+        attention: diagnosis.attention,
+    }
+}
+
+/// The targets that select nothing.
+pub fn unmatched<'a>(diagnosis: &Diagnosis, targets: &'a [Target]) -> Vec<&'a Target> {
+    let found = |t: &Target| {
+        diagnosis.servers.iter().any(|s| is_server(s, t))
+            || diagnosis
+                .outsiders
+                .iter()
+                .any(|o| is_process(&o.process, t))
+    };
+    targets.iter().filter(|t| !found(t)).collect()
+}
+
+/// What there is to choose from, a line each.
+pub fn choices(diagnosis: &Diagnosis) -> Vec<String> {
+    let server = |s: &Arc<Server>| {
+        let at = s
+            .listeners
+            .iter()
+            .find(|l| !l.side)
+            .map(|l| format!("  on {}", crate::diagnosis::sockets::address(&l.socket)));
+        format!("{:>7}  {}{}", s.pid, s.name, at.unwrap_or_default())
+    };
+    let other = |o: &Outsider| format!("{:>7}  {}  (not a server)", o.process.key.pid, o.name);
+    diagnosis
+        .servers
+        .iter()
+        .map(server)
+        .chain(diagnosis.outsiders.iter().map(other))
+        .take(40)
+        .collect()
+}
+
+fn is_server(server: &Server, target: &Target) -> bool {
+    match target {
+        Target::Port(_) | Target::Path(_) => {
+            server
+                .listeners
+                .iter()
+                .any(|l| is_socket(&l.socket, target))
+                || is_to_listen(server, target)
+        }
+        Target::Pid(_) | Target::Name(_) => {
+            server
+                .members
+                .iter()
+                .any(|m| is_process(&m.process, target))
+                || matches!(target, Target::Pid(pid) if *pid == server.root.pid)
+        }
+    }
+}
+
+/// True if a socket that the target names is there, whoever holds it.
+pub fn is_somebodys(snapshot: &Snapshot, target: &Target) -> bool {
+    let mut sockets = snapshot.netns.iter().flat_map(|n| &n.listeners);
+    sockets.any(|socket| is_socket(socket, target))
+}
+
+fn is_socket(socket: &Listener, target: &Target) -> bool {
+    match (target, &socket.path) {
+        (Target::Port(port), None) => socket.port == *port,
+        (Target::Path(wanted), Some(path)) => same_path(path, wanted),
+        _ => false,
+    }
+}
+
+/// A server that has not got there: it listens nowhere yet, and its command line asks for this port.
+fn is_to_listen(server: &Server, target: &Target) -> bool {
+    let Target::Port(port) = target else {
+        return false;
+    };
+    let asks = |m: &Member| kind::wanted_port(&m.process.cmdline) == Some(*port);
+    server.listeners.iter().all(|l| l.side) && server.members.iter().any(asks)
+}
+
+fn same_path(socket: &str, wanted: &str) -> bool {
+    socket == wanted
+        || wanted
+            .strip_prefix("./")
+            .is_some_and(|rest| socket.ends_with(&format!("/{rest}")) || socket == rest)
+}
+
+fn is_process(process: &Process, target: &Target) -> bool {
+    match target {
+        Target::Pid(pid) => process.key.pid == *pid,
+        Target::Name(name) => process.cmdline.join(" ").contains(name.as_str()),
+        Target::Port(_) | Target::Path(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

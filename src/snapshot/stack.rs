@@ -1,0 +1,120 @@
+//! Python stacks of one process at one moment.
+
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+
+/// The stacks of all Python threads of one process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stacks {
+    /// When they were read.
+    pub at: Moment,
+    /// One per Python thread, main thread first.
+    pub list: Vec<Stack>,
+    /// Threads whose stack could not be read consistently this time and were left out.
+    pub torn: u32,
+}
+
+/// The stack of one Python thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stack {
+    /// Thread id in the pid namespace of this program; `None` if it could not be told.
+    pub tid: Option<u32>,
+    /// Name of the `threading.Thread`, control characters escaped.
+    pub name: Option<String>,
+    /// What the thread does, from the kernel.
+    pub activity: Activity,
+    /// True if it held the GIL at that moment.
+    pub holds_gil: bool,
+    /// Frames, outermost first.
+    pub frames: Vec<Frame>,
+}
+
+impl Stack {
+    /// True if the outermost frame is one that only a main thread has.
+    pub fn is_main(&self) -> bool {
+        self.frames.first().is_some_and(|f| {
+            f.function == "<module>" || f.function.ends_with("_run_module_as_main")
+        })
+    }
+
+    /// The innermost frame.
+    pub fn leaf(&self) -> Option<&Frame> {
+        self.frames.last()
+    }
+}
+
+/// What a thread does, by `/proc/PID/task/TID/{stat,syscall}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activity {
+    /// On a CPU, or ready to be.
+    Running,
+    /// In the poll of an event loop: epoll_wait, select or poll.
+    Selector,
+    /// Waits for the GIL.
+    Gil,
+    /// Waits for another lock.
+    Lock,
+    /// In the system call with this number.
+    Syscall(i64),
+    /// Stopped, traced or frozen.
+    Stopped,
+    /// Could not be seen.
+    Unknown,
+}
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Frame {
+    /// Qualified name of the function where the interpreter knows it, control characters escaped.
+    pub function: String,
+    /// Full path of the file as the code object names it, control characters escaped.
+    pub file: String,
+    /// Line; 0 if unknown.
+    pub line: u32,
+}
+
+impl Frame {
+    /// True for frames of the standard library, of installed packages, of launchers, and of code that has no file: whatever is
+    /// not the application's own.
+    pub fn is_library(&self) -> bool {
+        let file = self.file.as_str();
+        file.is_empty()
+            || file.starts_with('<')
+            || file.contains("/site-packages/")
+            || file.contains("/dist-packages/")
+            || is_stdlib(file)
+            || is_entry_script(file)
+    }
+}
+
+/// `…/lib/python3.11/threading.py`, and zipped libraries.
+fn is_stdlib(file: &str) -> bool {
+    ["/lib/python", "/lib64/python", "/lib/pypy"]
+        .iter()
+        .any(|mark| {
+            file.split_once(mark).is_some_and(|(_, rest)| {
+                rest.starts_with(|c: char| c.is_ascii_digit() || c == '.' || c == '/')
+            })
+        })
+}
+
+/// The launcher that pip writes into a `bin` folder: `/venv/bin/uvicorn`.
+pub fn is_entry_script(file: &str) -> bool {
+    let Some((folder, name)) = file.rsplit_once('/') else {
+        return false;
+    };
+    folder.ends_with("bin") && !name.contains('.')
+}
+
+/// A call that starts a server, ahead of where the main thread stands in the application's source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Source file.
+    pub file: String,
+    /// Line of the call.
+    pub line: u32,
+    /// What is called: `start_server`, `run_app`, …
+    pub call: String,
+}

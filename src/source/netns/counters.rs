@@ -1,0 +1,65 @@
+//! How often listeners of a namespace dropped a connection: the TcpExt counters of `/proc/PID/net/netstat`, which
+//! anyone may read. Counters only: rates are for the reader.
+
+use std::fs;
+
+use crate::snapshot::TcpCounters;
+
+/// Reads the counters of the namespace behind a `/proc/PID/net`; `None` if the file is unreadable or has none of them.
+pub fn read(directory: &str) -> Option<TcpCounters> {
+    parse(&fs::read_to_string(format!("{directory}/netstat")).ok()?)
+}
+
+/// Reads the file: pairs of lines, names above, values below, both led by `TcpExt:`. Which names there are differs between
+/// kernels; those that are missing count 0, since a kernel without a counter does not do what it counts.
+pub fn parse(text: &str) -> Option<TcpCounters> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let mut counters = TcpCounters::default();
+    let mut found = false;
+    for (name, value) in names
+        .split_ascii_whitespace()
+        .zip(values.split_ascii_whitespace())
+    {
+        let place = match name {
+            "ListenOverflows" => &mut counters.listen_overflows,
+            "ListenDrops" => &mut counters.listen_drops,
+            "TCPReqQFullDrop" => &mut counters.req_q_full_drop,
+            "TCPReqQFullDoCookies" => &mut counters.req_q_full_do_cookies,
+            _ => continue,
+        };
+        *place = value.parse().ok()?;
+        found = true;
+    }
+    found.then_some(counters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_found_by_name() {
+        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPReqQFullDoCookies TCPReqQFullDrop\n\
+                    TcpExt: 1 22 33 4 5\nIpExt: InNoRoutes ListenDrops\nIpExt: 7 8\n";
+        let want = TcpCounters {
+            listen_overflows: 22,
+            listen_drops: 33,
+            req_q_full_drop: 5,
+            req_q_full_do_cookies: 4,
+        };
+        assert_eq!(parse(text), Some(want));
+    }
+
+    #[test]
+    fn what_is_no_counter_is_none_not_zero() {
+        for text in [
+            "",
+            "TcpExt: ListenDrops\n",
+            "TcpExt: ListenDrops\nTcpExt: many\n",
+            "TcpExt: A\nTcpExt: 1\n",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What is known of one process, and what a look at it changes.
+
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use crate::snapshot::{Connections, Frame, Gap, Intent, Moment, Process, Python};
+use crate::source::intent::{IntentReader, Search};
+use crate::source::procfs::ProcError;
+use crate::source::python::{StackAnswer, StackError};
+
+/// A process that is looked at: Python, or above a Python one.
+pub struct Entry {
+    pub process: Process,
+    pub python: Option<Python>,
+    pub full_at: Moment,
+    /// Somebody has opened a socket that listens since the descriptors were listed.
+    pub(super) sockets_moved: bool,
+    /// What the threads had run when the descriptors were listed.
+    pub(super) full_marks: Vec<(u32, u64, u64)>,
+    /// The record as it went into the last snapshot, while nothing in it has changed.
+    pub record: Option<Arc<Process>>,
+    /// `(tid, run_ns, switches)` of all threads when the stacks were asked for.
+    pub stack_marks: Vec<(u32, u64, u64)>,
+    pub(super) asked_marks: Vec<(u32, u64, u64)>,
+    pub(super) read_at: Moment,
+    pub(super) executable: Option<(u64, u64)>,
+    pub(super) denied: Vec<&'static str>,
+    pub(super) stack_error: Option<StackError>,
+    pub(super) stack_tried_at: Moment,
+    /// The application's frames that were searched for intent last.
+    pub(super) searched: Vec<Frame>,
+}
+
+impl Entry {
+    pub(super) fn new(process: Process, python: Option<Python>) -> Self {
+        Self {
+            process,
+            python,
+            full_at: Moment(0),
+            sockets_moved: false,
+            full_marks: Vec::new(),
+            record: None,
+            stack_marks: Vec::new(),
+            asked_marks: Vec::new(),
+            read_at: Moment(0),
+            executable: None,
+            denied: Vec::new(),
+            stack_error: None,
+            stack_tried_at: Moment(0),
+            searched: Vec::new(),
+        }
+    }
+
+    /// It has ended, and its parent has not looked yet.
+    pub fn bury(&mut self) {
+        self.process.state = crate::snapshot::ProcessState::Zombie;
+        self.record = None;
+    }
+
+    pub fn is_dead(&self) -> bool {
+        use crate::snapshot::ProcessState::{Dead, Zombie};
+        matches!(self.process.state, Zombie | Dead)
+    }
+
+    /// True if what was read is another process, or the same one with another program: whether that is Python has to be
+    /// found out again.
+    pub fn is_another(&self, read: &Process) -> bool {
+        let program = |p: &Process| {
+            p.exe
+                .as_ref()
+                .map(|e| e.trim_end_matches(" (deleted)").to_owned())
+        };
+        let (before, now) = (program(&self.process), program(read));
+        read.key != self.process.key || before.is_some() && now.is_some() && before != now
+    }
+
+    /// Takes in what was read; another command line means another program, or another title.
+    pub fn take(&mut self, process: Process, denied: Vec<&'static str>, full: bool, at: Moment) {
+        if process.cmdline != self.process.cmdline && !process.cmdline.is_empty() {
+            self.stack_marks.clear();
+            self.executable = None;
+            if let Some(python) = &mut self.python {
+                python.stacks = None;
+                python.stacks_true_at = None;
+            }
+        }
+        self.process = process;
+        self.denied = denied;
+        self.read_at = at;
+        if full {
+            self.full_at = at;
+            self.full_marks = self.marks();
+            self.sockets_moved = false;
+        }
+        self.record = None;
+    }
+
+    pub(super) fn marks(&self) -> Vec<(u32, u64, u64)> {
+        self.process
+            .threads
+            .iter()
+            .flatten()
+            .map(|t| (t.tid, t.run_ns, t.switches))
+            .collect()
+    }
+
+    /// True if a new listener may be this process's: it has run since its descriptors were listed.
+    pub fn has_news(&self) -> bool {
+        self.sockets_moved && self.full_marks != self.marks()
+    }
+
+    pub fn was_read_at(&self, at: Moment) -> bool {
+        self.read_at == at
+    }
+
+    /// The record for a snapshot, shared with the last one where nothing has changed.
+    pub fn record(&mut self, connections: Option<&Arc<Connections>>) -> Arc<Process> {
+        if let Some(record) = &self.record
+            && record.connections.as_ref().map(Arc::as_ptr) == connections.map(Arc::as_ptr)
+        {
+            return record.clone();
+        }
+        let mut process = self.process.clone();
+        process.python.clone_from(&self.python);
+        process.connections = connections.cloned();
+        let record = Arc::new(process);
+        self.record = Some(record.clone());
+        record
+    }
+
+    pub fn fail(&mut self, error: &ProcError) {
+        if let ProcError::Denied { what } = error
+            && !self.denied.contains(what)
+        {
+            self.denied.push(what);
+        }
+    }
+
+    /// `(device, inode)` of the executable.
+    pub fn executable(&mut self) -> (u64, u64) {
+        let pid = self.process.key.pid;
+        let read = || {
+            std::fs::metadata(format!("/proc/{pid}/exe"))
+                .map(|m| (m.dev(), m.ino()))
+                .unwrap_or_default()
+        };
+        *self.executable.get_or_insert_with(read)
+    }
+
+    /// Asks again soon after a failure that may pass, seldom after one that will not. Notes what the threads had run by now.
+    pub fn may_read_stacks(&mut self, at: Moment) -> bool {
+        let pause = match &self.stack_error {
+            None | Some(StackError::Torn | StackError::NotReady | StackError::Gone) => 0.0,
+            Some(StackError::Hanging) => 5.0,
+            Some(_) => 30.0,
+        };
+        if at.seconds_since(self.stack_tried_at) < pause {
+            return false;
+        }
+        self.stack_tried_at = at;
+        self.asked_marks = self.marks();
+        true
+    }
+
+    pub fn answer(&mut self, answer: StackAnswer) {
+        self.record = None;
+        let Some(python) = &mut self.python else {
+            return;
+        };
+        if answer.version.is_some() {
+            python.version = answer.version;
+        }
+        match answer.result {
+            Ok(stacks) => {
+                python.stacks = Some(Arc::new(stacks));
+                python.stacks_true_at = Some(answer.at);
+                self.stack_marks = std::mem::take(&mut self.asked_marks);
+                self.stack_error = None;
+            }
+            Err(error) => {
+                self.stack_marks.clear();
+                self.stack_error = Some(error);
+            }
+        }
+    }
+
+    /// Has the source searched for a server that is about to be started, where nothing listens yet and the stack has moved.
+    pub fn search_intent(&mut self, reader: &mut IntentReader) {
+        let accepts = self
+            .process
+            .accepting
+            .as_ref()
+            .is_some_and(|a| !a.is_empty());
+        let key = self.process.key;
+        let stacks = self
+            .python
+            .as_ref()
+            .and_then(|p| p.stacks.as_ref())
+            .filter(|_| !accepts);
+        let Some(stacks) = stacks else { return };
+        let of_main = stacks.list.iter().find(|s| s.tid == Some(key.pid));
+        let Some(main) = of_main.or(stacks.list.first()) else {
+            return;
+        };
+        let own: Vec<Frame> = main
+            .frames
+            .iter()
+            .filter(|f| !f.is_library())
+            .cloned()
+            .collect();
+        if own == self.searched {
+            return;
+        }
+        if reader.search(Search {
+            key,
+            cwd: self.process.cwd.clone(),
+            stack: main.clone(),
+        }) {
+            self.searched = own;
+        }
+    }
+
+    pub fn intend(&mut self, intent: Option<Intent>) {
+        if let Some(python) = &mut self.python {
+            python.intent = intent;
+            self.record = None;
+        }
+    }
+
+    /// What of this process cannot be seen.
+    pub fn gaps(&self) -> Vec<Gap> {
+        if self.python.is_none() || self.is_dead() {
+            return Vec::new();
+        }
+        let pid = Some(self.process.key.pid);
+        let mut gaps: Vec<Gap> = self
+            .denied
+            .iter()
+            .map(|what| Gap {
+                source: (*what).to_owned(),
+                pid,
+                cause: format!("/proc/{}/{what}: permission denied", self.process.key.pid),
+                unlock: Some("sudo steth (or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)".to_owned()),
+            })
+            .collect();
+        if let Some(error) = &self.stack_error
+            && !matches!(
+                error,
+                StackError::Torn | StackError::NotReady | StackError::Gone
+            )
+        {
+            gaps.push(Gap {
+                source: "python-stack".to_owned(),
+                pid,
+                cause: error.to_string(),
+                unlock: error.unlock(),
+            });
+        }
+        gaps
+    }
+}

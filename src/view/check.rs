@@ -1,0 +1,155 @@
+//! `check` for people: a verdict for each server, the cause first.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::{Scene, json};
+use crate::diagnosis::{Finding, Phase, Server, Severity, rule, sockets};
+use crate::snapshot::{Gap, ListenerState, Snapshot};
+
+/// The verdicts as text.
+pub fn text(scene: &Scene) -> String {
+    let Some(snapshot) = &scene.snapshot else {
+        return String::new();
+    };
+    let mut out = String::new();
+    let mut servers: Vec<&Server> = scene.diagnosis.servers.iter().map(AsRef::as_ref).collect();
+    servers.sort_by_key(|s| std::cmp::Reverse(s.findings.first().map(|f| f.severity)));
+    for server in &servers {
+        // Writing to a String does not fail.
+        let _ = write_server(&mut out, server, snapshot);
+    }
+    if servers.is_empty() {
+        out.push_str("no Python server is running that this user can see\n");
+    }
+    let others = scene.diagnosis.outsiders.len();
+    if others > 0 {
+        let names: Vec<&str> = scene
+            .diagnosis
+            .outsiders
+            .iter()
+            .take(6)
+            .map(|o| o.name.as_str())
+            .collect();
+        let more = if others > names.len() { ", …" } else { "" };
+        let _ = writeln!(
+            out,
+            "other Python, not servers: {others} ({}{more})",
+            names.join(", ")
+        );
+    }
+    write_gaps(&mut out, scene, snapshot);
+    out
+}
+
+fn write_server(out: &mut String, server: &Server, snapshot: &Snapshot) -> std::fmt::Result {
+    let mark = match (server.findings.first().map(|f| f.severity), server.phase) {
+        (Some(Severity::Critical), _) => "✖",
+        (Some(Severity::Warning), _) => "▲",
+        (_, Phase::Serving) => "●",
+        (_, Phase::Unseen) => "?",
+        _ => "◌",
+    };
+    let age = rule::seconds(snapshot.at.seconds_since(server.since));
+    let bound = if server.since_is_bound {
+        "at least "
+    } else {
+        ""
+    };
+    writeln!(
+        out,
+        "{mark} {:<14} {} (pid {})  for {bound}{age}",
+        server.phase.word(),
+        server.name,
+        server.pid
+    )?;
+    let own: Vec<String> = server
+        .listeners
+        .iter()
+        .filter(|l| !l.side)
+        .map(describe)
+        .collect();
+    writeln!(
+        out,
+        "  listens on: {}",
+        match (own.is_empty(), server.sockets_seen()) {
+            (false, _) => own.join(", "),
+            (true, true) => "nothing".into(),
+            (true, false) => "? (its open files may not be seen)".into(),
+        }
+    )?;
+    if server.findings.is_empty() {
+        writeln!(out, "  {}", server.why)?;
+    }
+    for finding in &server.findings {
+        write_finding(out, finding)?;
+    }
+    writeln!(out)
+}
+
+fn describe(l: &crate::diagnosis::ServerListener) -> String {
+    let address = sockets::address(&l.socket);
+    let number = |n: Option<u32>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+    match l.socket.state {
+        ListenerState::Bound => format!("{address} (bound, not listening)"),
+        ListenerState::Listening => format!(
+            "{address} (accept queue {}/{})",
+            number(l.socket.accept_queue),
+            number(l.socket.backlog)
+        ),
+    }
+}
+
+fn write_finding(out: &mut String, f: &Finding) -> std::fmt::Result {
+    writeln!(
+        out,
+        "  {} {}: {}",
+        f.severity.word(),
+        f.code.word(),
+        f.summary
+    )?;
+    for fact in &f.evidence {
+        writeln!(out, "    · {fact}")?;
+    }
+    writeln!(out, "    → {}", f.remedy)?;
+    writeln!(out, "    check it: {}", f.confirm)
+}
+
+/// What could not be seen, a line for each thing that would unlock it.
+fn write_gaps(out: &mut String, scene: &Scene, snapshot: &Snapshot) {
+    let mut groups: Vec<(Option<&str>, Vec<&Gap>)> = Vec::new();
+    for gap in json::gaps_of(snapshot, &scene.diagnosis) {
+        let unlock = gap.unlock.as_deref();
+        match groups.iter_mut().find(|(u, all)| {
+            *u == unlock && all.iter().all(|g| g.pid.is_some() == gap.pid.is_some())
+        }) {
+            Some((_, all)) => all.push(gap),
+            None => groups.push((unlock, vec![gap])),
+        }
+    }
+    for (unlock, gaps) in groups {
+        let sources: BTreeSet<&str> = gaps.iter().map(|g| g.source.as_str()).collect();
+        let pids: BTreeSet<u32> = gaps.iter().filter_map(|g| g.pid).collect();
+        let causes: BTreeSet<&str> = gaps
+            .iter()
+            .map(|g| g.cause.rsplit(": ").next().unwrap_or(&g.cause))
+            .collect();
+        let first: Vec<String> = pids.iter().take(4).map(u32::to_string).collect();
+        let of = match pids.len() {
+            0 => String::new(),
+            1..=4 => format!(" of pid {}", first.join(", ")),
+            n => format!(" of {n} processes ({}, …)", first.join(", ")),
+        };
+        let unlock = unlock.map(|u| format!("; unlock: {u}")).unwrap_or_default();
+        let all = |set: BTreeSet<&str>| set.into_iter().collect::<Vec<_>>().join(", ");
+        let _ = writeln!(
+            out,
+            "not seen: {}{of}: {}{unlock}",
+            all(sources),
+            all(causes)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

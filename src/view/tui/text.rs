@@ -1,0 +1,203 @@
+//! How does text fit into cells? Truncation, padding, wrapping and writing into the grid, by display width; everything here
+//! is bounded by the room that it is given.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// The text, cut to `width` cells; what is cut ends in `…`.
+pub fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut out = take(text, width.saturating_sub(1));
+    if width > 0 {
+        out.push('…');
+    }
+    out
+}
+
+/// The text, cut in its middle, so that both a path's root and its file name can be seen.
+pub fn cut_middle(text: &str, width: usize) -> String {
+    if text.width() <= width || width < 8 {
+        return cut(text, width);
+    }
+    let head = take(text, (width - 1) / 2);
+    let mut tail: Vec<char> = Vec::new();
+    let mut room = width - 1 - head.width();
+    for c in text.chars().rev() {
+        let cells = c.width().unwrap_or(0);
+        if cells > room {
+            break;
+        }
+        room -= cells;
+        tail.push(c);
+    }
+    let tail: String = tail.into_iter().rev().collect();
+    format!("{head}…{tail}")
+}
+
+/// As many characters as fit.
+fn take(text: &str, width: usize) -> String {
+    let mut room = width;
+    let mut out = String::new();
+    for c in text.chars() {
+        let cells = c.width().unwrap_or(0);
+        if cells > room {
+            break;
+        }
+        room -= cells;
+        out.push(c);
+    }
+    out
+}
+
+/// Exactly `width` cells, text to the left.
+pub fn left(text: &str, width: usize) -> String {
+    let text = cut(text, width);
+    let fill = width.saturating_sub(text.width());
+    format!("{text}{}", " ".repeat(fill))
+}
+
+/// Exactly `width` cells, text to the right.
+pub fn right(text: &str, width: usize) -> String {
+    let text = cut(text, width);
+    let fill = width.saturating_sub(text.width());
+    format!("{}{text}", " ".repeat(fill))
+}
+
+/// The first so many characters.
+fn head(text: &str, characters: usize) -> &str {
+    match text.char_indices().nth(characters) {
+        Some((at, _)) => text.get(..at).unwrap_or(text),
+        None => text,
+    }
+}
+
+/// Breaks text between words into lines of at most `width` cells; a word that is longer is broken where it must.
+/// Bounded: at most 64 lines of it.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    const LINES: usize = 64;
+    let width = width.max(1);
+    let text = head(text, width.saturating_mul(LINES));
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let gap = usize::from(!line.is_empty());
+        if line.width() + gap + word.width() <= width {
+            if gap == 1 {
+                line.push(' ');
+            }
+            line.push_str(word);
+            continue;
+        }
+        if !line.is_empty() {
+            lines.push(std::mem::take(&mut line));
+        }
+        let mut rest = word;
+        while lines.len() < LINES {
+            let piece = take(rest, width);
+            if piece.is_empty() || piece.len() == rest.len() {
+                break;
+            }
+            rest = rest.get(piece.len()..).unwrap_or("");
+            lines.push(piece);
+        }
+        line.push_str(rest);
+        if lines.len() >= LINES {
+            return lines;
+        }
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
+/// Lines of `first` + text, wrapped, the following lines indented by `rest`.
+pub fn hanging(
+    first: Span<'static>,
+    rest: usize,
+    text: &str,
+    style: Style,
+    width: usize,
+) -> Vec<Line<'static>> {
+    let room = width.saturating_sub(rest);
+    wrap(text, room)
+        .into_iter()
+        .enumerate()
+        .map(|(at, part)| {
+            let lead = if at == 0 {
+                first.clone()
+            } else {
+                Span::raw(" ".repeat(rest))
+            };
+            Line::from(vec![lead, Span::styled(part, style)])
+        })
+        .collect()
+}
+
+/// Writes a line into one row of the area, `row` counted from its top. What is too long ends in `…`; a row outside the
+/// area is not drawn.
+pub fn put(grid: &mut Buffer, area: Rect, row: usize, line: &Line<'_>) {
+    let area = area.intersection(grid.area);
+    let Some(y) = u16::try_from(row).ok().filter(|row| *row < area.height) else {
+        return;
+    };
+    let y = area.y + y;
+    grid.set_line(area.x, y, line, area.width);
+    if line.width() > usize::from(area.width) && area.width > 0 {
+        let style = line.spans.last().map_or(Style::new(), |span| span.style);
+        grid.set_string(area.right() - 1, y, "…", style);
+    }
+}
+
+/// Writes as many lines as the area has rows, from `scroll` on.
+pub fn put_all(grid: &mut Buffer, area: Rect, lines: &[Line<'_>], scroll: usize) {
+    let rows = usize::from(area.height);
+    for (row, line) in lines.iter().skip(scroll).take(rows).enumerate() {
+        put(grid, area, row, line);
+    }
+}
+
+/// A line with something at each end; the right end gives way.
+pub fn ends(left: Vec<Span<'static>>, right: Vec<Span<'static>>, width: usize) -> Line<'static> {
+    let used: usize = left.iter().map(Span::width).sum();
+    let wanted: usize = right.iter().map(Span::width).sum();
+    let mut spans = left;
+    if used + wanted < width {
+        spans.push(Span::raw(" ".repeat(width - used - wanted)));
+        spans.extend(right);
+    }
+    Line::from(spans)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_by_cells_not_by_characters() {
+        assert_eq!(cut("uvicorn", 7), "uvicorn");
+        assert_eq!(cut("uvicorn app", 7), "uvicor…");
+        assert_eq!(cut("日本語", 4), "日…");
+        assert_eq!(cut("ab", 0), "");
+        assert_eq!(left("日本", 5), "日本 ");
+        assert_eq!(right("9", 3), "  9");
+        assert_eq!(
+            cut_middle("/srv/very/long/path/app.py", 13),
+            "/srv/v…app.py"
+        );
+    }
+
+    #[test]
+    fn wrapping_keeps_every_word_and_breaks_long_ones() {
+        assert_eq!(wrap("a bb ccc", 4), ["a bb", "ccc"]);
+        assert_eq!(wrap("abcdefgh i", 3), ["abc", "def", "gh", "i"]);
+        assert!(wrap(&"x".repeat(100_000), 1).len() <= 64);
+        assert!(wrap("日本", 1).len() <= 2);
+        assert!(wrap("", 10).is_empty());
+    }
+}

@@ -1,0 +1,27 @@
+//! What the diagnosis says of worlds that are built by hand: series of snapshots in, servers, phases and findings out.
+//!
+//! No clock and no processes: time passes because the test says so.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it is wrong"
+)]
+
+#[path = "diagnosis/calm.rs"]
+mod calm;
+#[path = "diagnosis/fleet.rs"]
+mod fleet;
+#[path = "diagnosis/lives.rs"]
+mod lives;
+#[path = "diagnosis/phases.rs"]
+mod phases;
+#[path = "diagnosis/robust.rs"]
+mod robust;
+#[path = "diagnosis/rules.rs"]
+mod rules;
+#[path = "diagnosis/stacks.rs"]
+mod stacks;
+#[path = "diagnosis/world.rs"]
+mod world;
