@@ -21,7 +21,7 @@ pub use signal::signal_name;
 pub use socket::{
     Connection, Connections, Family, Listener, ListenerState, NetNs, TcpCounters, TcpState,
 };
-pub use stack::{Activity, Frame, Intent, Stack, Stacks};
+pub use stack::{Activity, Frame, FrameLocals, Intent, Local, Locals, Stack, Stacks};
 pub use syscall::syscall_name;
 
 /// A point in time: nanoseconds of CLOCK_BOOTTIME, the clock of `/proc/PID/stat` start times.

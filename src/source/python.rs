@@ -21,6 +21,7 @@ mod binary;
 mod detect;
 mod donor;
 mod error;
+mod locals;
 mod maps;
 mod names;
 mod readings;
@@ -35,6 +36,7 @@ mod worker;
 pub use activity::activity;
 pub use detect::{Detected, Interpreters};
 pub use error::{Denial, StackError};
+pub use locals::read_locals;
 
 use worker::{Message, Reading, Shared};
 
