@@ -10,6 +10,7 @@ pub mod analyst;
 pub mod crashes;
 pub mod family;
 pub mod frames;
+pub mod framework;
 pub mod history;
 pub mod kind;
 pub mod phase;
