@@ -18,6 +18,7 @@ pub mod pool;
 pub mod rule;
 pub mod sockets;
 pub mod thresholds;
+pub mod timeouts;
 pub mod traits;
 pub mod why;
 
@@ -337,6 +338,7 @@ pub enum Code {
     FdExhausted,
     ThreadpoolExhausted,
     ReloaderWithoutChild,
+    WorkerTimeoutLoop,
 }
 
 impl Code {
@@ -357,6 +359,7 @@ impl Code {
             Self::FdExhausted => "fd-exhausted",
             Self::ThreadpoolExhausted => "threadpool-exhausted",
             Self::ReloaderWithoutChild => "reloader-without-child",
+            Self::WorkerTimeoutLoop => "worker-timeout-loop",
         }
     }
 }

@@ -13,7 +13,7 @@ mod track;
 pub use place::Place;
 pub use pools::PoolTrack;
 pub use queue::Queue;
-pub use track::Track;
+pub use track::{Beat, Track};
 
 use super::{Kind, TcpRates};
 use crate::snapshot::{Exit, Moment, ProcessKey, Snapshot, TcpCounters};

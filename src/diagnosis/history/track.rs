@@ -48,8 +48,14 @@ pub struct Track {
     pub has_accepted: bool,
     /// Modules that it was seen importing, newest last.
     pub modules: VecDeque<String>,
+    /// When it last beat, if it is a gunicorn worker.
+    pub beat: Option<Beat>,
+    /// True if the main thread was waiting in its poll when it was last seen.
+    pub rests: bool,
     /// The last stack of the main thread.
     pub last_main: Vec<Frame>,
+    /// The application's frame in which the main thread was last seen.
+    pub last_own: Option<Frame>,
     cpu: VecDeque<(Moment, u64)>,
     fd_marks: VecDeque<(Moment, FdClasses)>,
     stacks_at: Option<Moment>,
@@ -58,6 +64,15 @@ pub struct Track {
     unread: Unread,
     /// Inodes of its sockets at the last scan of its files, and when that was.
     sockets: (Moment, Vec<u64>),
+}
+
+/// When a worker last beat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// Not yet.
+    Never,
+    /// Then.
+    At(Moment),
 }
 
 impl Track {
@@ -84,7 +99,10 @@ impl Track {
             sockets: (Moment(0), Vec::new()),
             has_accepted: false,
             modules: VecDeque::new(),
+            beat: None,
+            rests: false,
             last_main: Vec::new(),
+            last_own: None,
             cpu: VecDeque::new(),
             fd_marks: VecDeque::new(),
             stacks_at: None,
@@ -115,6 +133,12 @@ impl Track {
             self.cpu.pop_front();
         }
         self.mark_fds(process);
+        if let Some(heartbeat) = process.heartbeat {
+            self.beat = Some(heartbeat.age_ms.map_or(Beat::Never, |ms| {
+                let age = ms.saturating_mul(1_000_000);
+                Beat::At(Moment(process.sampled_at.0.saturating_sub(age)))
+            }));
+        }
         // It is searched for while looks go on, and comes with a later one than the stack that it belongs to.
         if let Some(intent) = process.python.as_ref().and_then(|p| p.intent.as_ref()) {
             self.intends = Some(kind::by_call(&intent.call));
@@ -196,8 +220,12 @@ impl Track {
         let Some(main) = process.main_stack() else {
             return;
         };
+        self.rests = main.activity == Activity::Selector;
         self.last_main.clone_from(&main.frames);
-        if self.place.move_to(main, at) || main.activity == Activity::Selector {
+        if let Some((_, own)) = frames::application_frame(main) {
+            self.last_own = Some(own.clone());
+        }
+        if self.place.move_to(main, at) || self.rests {
             self.turned = at;
         }
         self.note_import(main);
@@ -255,6 +283,14 @@ impl Track {
             .filter(|((_, before), (_, now))| before != now)
             .map(|((class, before), (_, now))| (class, (now as f64 - before as f64) / minutes))
             .collect()
+    }
+
+    /// Seconds since a gunicorn worker last beat; `None` for others and before its first beat.
+    pub fn silent_s(&self, now: Moment) -> Option<f64> {
+        match self.beat? {
+            Beat::Never => None,
+            Beat::At(at) => Some(now.seconds_since(at)),
+        }
     }
 
     /// Seconds for which the main thread has stood in the same functions; `None` if its stack is not seen.
