@@ -10,6 +10,7 @@ pub mod analyst;
 pub mod crashes;
 pub mod family;
 pub mod frames;
+pub mod framework;
 pub mod history;
 pub mod kind;
 pub mod phase;
@@ -17,6 +18,7 @@ pub mod pool;
 pub mod rule;
 pub mod sockets;
 pub mod thresholds;
+pub mod timeouts;
 pub mod traits;
 pub mod why;
 
@@ -336,6 +338,7 @@ pub enum Code {
     FdExhausted,
     ThreadpoolExhausted,
     ReloaderWithoutChild,
+    WorkerTimeoutLoop,
 }
 
 impl Code {
@@ -356,6 +359,7 @@ impl Code {
             Self::FdExhausted => "fd-exhausted",
             Self::ThreadpoolExhausted => "threadpool-exhausted",
             Self::ReloaderWithoutChild => "reloader-without-child",
+            Self::WorkerTimeoutLoop => "worker-timeout-loop",
         }
     }
 }

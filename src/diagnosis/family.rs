@@ -393,13 +393,7 @@ fn settle_roles(family: &mut Family, traits: Option<Traits>) {
     } else if !has_workers && !supervises {
         Role::Single
     } else {
-        match family.kind {
-            Kind::Gunicorn | Kind::Uwsgi | Kind::Other | Kind::Asyncio | Kind::HttpServer => {
-                Role::Master
-            }
-            Kind::Flask | Kind::Django => Role::Reloader,
-            _ => Role::Supervisor,
-        }
+        family.kind.watcher()
     };
     if let Some((_, role)) = family.members.first_mut() {
         *role = root_role;

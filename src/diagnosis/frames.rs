@@ -1,5 +1,6 @@
 //! What a frame is: the application's own, a library's, the import machinery, a place where a thread idles.
 
+use super::framework::{self, Says};
 use crate::diagnosis::Culprit;
 use crate::snapshot::{Frame, Stack, stack};
 
@@ -76,34 +77,10 @@ pub fn imported_module(stack: &Stack) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// True for frames of an event loop: asyncio, uvloop, gevent, trio, tornado, twisted; and for a server's function that does
-/// nothing but run one, since a loop in C (uvloop, granian's) has no frame of its own.
+/// True for frames of an event loop, and for a server's function that does nothing but run one, since a loop in C (uvloop,
+/// granian's) has no frame of its own.
 fn is_loop(frame: &Frame) -> bool {
-    const LOOPS: &[&str] = &[
-        "/asyncio/",
-        "/uvloop/",
-        "/gevent/",
-        "/trio/_core/",
-        "/tornado/ioloop.py",
-        "/eventlet/hubs/",
-    ];
-    const RUNNERS: &[(&str, &str)] = &[
-        ("/granian/server/", "_spawn_asgi"),
-        ("/granian/server/", "_spawn_rsgi"),
-        ("/sanic/server/runners.py", "_serve_http_"),
-        ("/sanic/server/runners.py", "_run_server_forever"),
-        ("/aiohttp/web.py", "run_app"),
-        ("/uvicorn/server.py", "run"),
-        ("/uvicorn/workers.py", "run"),
-        ("/uvicorn_worker/_workers.py", "run"),
-        ("/twisted/internet/base.py", "mainLoop"),
-        ("/twisted/internet/asyncioreactor.py", "run"),
-    ];
-    let name = frame.function.rsplit('.').next().unwrap_or(&frame.function);
-    LOOPS.iter().any(|mark| frame.file.contains(mark))
-        || RUNNERS
-            .iter()
-            .any(|(file, function)| frame.file.contains(file) && name.starts_with(function))
+    framework::frame_says(frame, Says::Loop)
 }
 
 /// True if an event loop runs on this thread.

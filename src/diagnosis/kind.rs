@@ -1,9 +1,8 @@
 //! What kind of server a process is, by its command line and by the frames on its stacks; and what it is called.
 
-use std::sync::Arc;
-
 use super::Kind;
-use crate::snapshot::{Frame, Process, Stack, Stacks};
+use super::framework::{self, Says};
+use crate::snapshot::{Process, Stack, Stacks};
 
 /// What a command line says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +82,11 @@ pub fn intent(cmdline: &[String]) -> Intent {
     if first == "-c" {
         return inline_code(args.get(1).map_or("", String::as_str));
     }
-    let name = base_name(first).trim_end_matches(".py");
+    // `gunicorn: master [shop]`: a title.
+    let program = first
+        .split_once(": ")
+        .map_or(first.as_str(), |(name, _)| name);
+    let name = base_name(program).trim_end_matches(".py");
     by_name(name, first, args.get(1..).unwrap_or(&[]))
 }
 
@@ -98,34 +101,14 @@ fn inline_code(code: &str) -> Intent {
 }
 
 fn by_name(name: &str, path: &str, rest: &[String]) -> Intent {
-    let says = |words: &[&str]| rest.iter().any(|a| words.contains(&a.as_str()));
-    let kind = match name {
-        "uvicorn" => Kind::Uvicorn,
-        "hypercorn" => Kind::Hypercorn,
-        "granian" => Kind::Granian,
-        "daphne" => Kind::Daphne,
-        "waitress-serve" | "waitress" => Kind::Waitress,
-        "sanic" => Kind::Sanic,
-        "uwsgi" | "pyuwsgi" => Kind::Uwsgi,
-        "http.server" | "SimpleHTTPServer" => Kind::HttpServer,
-        "aiohttp.web" => Kind::Aiohttp,
-        "fastapi" | "litestar" if says(&["run", "dev"]) => Kind::Uvicorn,
-        "flask" | "quart" if says(&["run"]) => Kind::Flask,
-        "manage" | "django-admin" | "django"
-            if says(&["runserver", "runserver_plus", "testserver"]) =>
-        {
-            Kind::Django
-        }
-        _ if name == "gunicorn" || name.starts_with("gunicorn:") => Kind::Gunicorn,
-        "__main__" => return by_package(path, rest),
-        "celery" | "rq" | "rqworker" | "dramatiq" | "huey_consumer" | "arq" | "supervisord"
-        | "pytest" | "pip" | "ipykernel_launcher" | "ipython" | "debugpy" | "adapter"
-        | "manage" | "django-admin" => {
-            return Intent::Works;
-        }
-        _ => return Intent::Unknown,
-    };
-    Intent::Serves(kind)
+    if name == "__main__" {
+        return by_package(path, rest);
+    }
+    match framework::started_by(name, rest) {
+        Some(Some(kind)) => Intent::Serves(kind),
+        Some(None) => Intent::Works,
+        None => Intent::Unknown,
+    }
 }
 
 /// `/site-packages/uvicorn/__main__.py` is what `-m uvicorn` looks like to some.
@@ -137,102 +120,44 @@ fn by_package(path: &str, rest: &[String]) -> Intent {
     by_name(package, "", rest)
 }
 
-/// Frames that only a server of that kind has, innermost evidence first where kinds nest (a UvicornWorker runs uvicorn
-/// inside gunicorn, runserver runs wsgiref's socketserver).
-const MARKS: &[(&str, Kind)] = &[
-    ("/gunicorn/arbiter.py", Kind::Gunicorn),
-    ("/gunicorn/workers/", Kind::Gunicorn),
-    ("/gunicorn/app/", Kind::Gunicorn),
-    ("/granian/server/", Kind::Granian),
-    ("/granian/cli.py", Kind::Granian),
-    ("/hypercorn/", Kind::Hypercorn),
-    ("/daphne/", Kind::Daphne),
-    ("/uvicorn/server.py", Kind::Uvicorn),
-    ("/uvicorn/main.py", Kind::Uvicorn),
-    ("/uvicorn/_subprocess.py", Kind::Uvicorn),
-    ("/uvicorn/supervisors/", Kind::Uvicorn),
-    ("/waitress/server.py", Kind::Waitress),
-    ("/waitress/wasyncore.py", Kind::Waitress),
-    ("/sanic/", Kind::Sanic),
-    ("/aiohttp/web.py", Kind::Aiohttp),
-    (
-        "/django/core/management/commands/runserver.py",
-        Kind::Django,
-    ),
-    ("/django/core/servers/basehttp.py", Kind::Django),
-    ("/flask/cli.py", Kind::Flask),
-    ("/werkzeug/serving.py", Kind::Flask),
-    ("/werkzeug/_reloader.py", Kind::Flask),
-    ("/tornado/httpserver.py", Kind::Tornado),
-    ("/tornado/ioloop.py", Kind::Tornado),
-    ("/tornado/platform/asyncio.py", Kind::Tornado),
-    ("/http/server.py", Kind::HttpServer),
-    ("/socketserver.py", Kind::HttpServer),
-];
-
 /// The kind that the frames on a process's stacks prove.
 pub fn by_frames(stacks: &Stacks) -> Option<Kind> {
-    let has = |mark: &str| {
-        let on = |f: &Frame| f.file.contains(mark);
-        stacks.list.iter().any(|stack| stack.frames.iter().any(on))
-    };
-    MARKS
-        .iter()
-        .find(|(mark, _)| has(mark))
-        .map(|(_, kind)| *kind)
+    framework::kind_of(stacks.list.iter().flat_map(|stack| &stack.frames))
 }
 
 /// The kind that the frames of one thread prove.
 pub fn by_stack(stack: &Stack) -> Option<Kind> {
-    let has = |mark: &str| stack.frames.iter().any(|f| f.file.contains(mark));
-    MARKS
-        .iter()
-        .find(|(mark, _)| has(mark))
-        .map(|(_, kind)| *kind)
+    framework::kind_of(&stack.frames)
 }
 
 /// The kind of server that a call in the source starts.
 pub fn by_call(call: &str) -> Kind {
-    match call {
-        "uvicorn.run" => Kind::Uvicorn,
-        "run_app" | "TCPSite" | "UnixSite" => Kind::Aiohttp,
-        "app.run" | "application.run" | "run_simple" => Kind::Flask,
-        "HTTPServer" | "TCPServer" | "WSGIServer" | "make_server" => Kind::HttpServer,
-        "start_server" | "start_unix_server" | "create_server" | "create_unix_server" => {
+    framework::called(call).unwrap_or(Kind::Other)
+}
+
+/// The kind of a server that is known only by the sockets that it accepts from.
+pub fn by_loop(process: &Process) -> Kind {
+    let stacks = process.python.as_ref().and_then(|p| p.stacks.as_ref());
+    let Some(stacks) = stacks else {
+        return Kind::Other;
+    };
+    match by_frames(stacks) {
+        Some(Kind::HttpServer) => Kind::HttpServer,
+        _ if stacks
+            .list
+            .iter()
+            .any(|s| framework::loop_of(s) == Some(Kind::Asyncio)) =>
+        {
             Kind::Asyncio
         }
         _ => Kind::Other,
     }
 }
 
-/// The kind of a server that is known only by the sockets that it accepts from.
-pub fn by_loop(process: &Process) -> Kind {
-    let stacks = process.python.as_ref().and_then(|p| p.stacks.as_ref());
-    let has = |mark: &str| {
-        stacks.is_some_and(|s: &Arc<Stacks>| {
-            s.list
-                .iter()
-                .any(|st| st.frames.iter().any(|f| f.file.contains(mark)))
-        })
-    };
-    if has("/socketserver.py") || has("/http/server.py") {
-        Kind::HttpServer
-    } else if has("/asyncio/") {
-        Kind::Asyncio
-    } else {
-        Kind::Other
-    }
-}
-
 /// True if the frames or the command line say that this process restarts a child when files change.
 pub fn is_reloader(process: &Process) -> bool {
-    let frames_say = process.main_stack().is_some_and(|s| {
-        s.frames.iter().any(|f| {
-            f.function.ends_with("restart_with_reloader")
-                || f.file.contains("/uvicorn/supervisors/basereload.py")
-        })
-    });
-    frames_say
+    let main = process.main_stack();
+    main.is_some_and(|s| framework::says(s, Says::Restarts))
         || process.cmdline.iter().any(|a| {
             matches!(a.as_str(), "--reload" | "--auto-reload" | "--autoreload")
                 || a.starts_with("--reload-")
@@ -330,7 +255,6 @@ mod tests {
                 "python3 -X dev -um gunicorn -w 2 app:app",
                 Intent::Serves(Kind::Gunicorn),
             ),
-            ("gunicorn: master [shop]", Intent::Serves(Kind::Gunicorn)),
             (
                 "python manage.py runserver 0:80",
                 Intent::Serves(Kind::Django),
@@ -354,6 +278,10 @@ mod tests {
         ];
         for (line, want) in cases {
             assert_eq!(intent(&words(line)), want, "{line}");
+        }
+        for title in ["gunicorn: master [shop]", "gunicorn: worker [api/v2]"] {
+            let title = [title.to_owned()];
+            assert_eq!(intent(&title), Intent::Serves(Kind::Gunicorn), "{title:?}");
         }
         let spawn = [
             "python",

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::framework::{self, Says};
 use super::history::{History, Queue, Track};
 use super::{Kind, Phase, Role, ServerListener, Thresholds, frames, kind, pool};
 use crate::snapshot::{
-    Activity, Connection, Frame, ListenerState, Moment, Process, ProcessKey, ProcessState, Stack,
-    TcpState,
+    Activity, Connection, ListenerState, Moment, Process, ProcessKey, ProcessState, Stack, TcpState,
 };
 
 /// What a phase is told from.
@@ -176,12 +176,11 @@ impl Evidence<'_> {
             .new_socket
             .is_some_and(|at| self.at.seconds_since(at) < self.thresholds.queue_stuck_s);
         let beats = || {
-            let sync = |f: &Frame| f.file.ends_with("/gunicorn/workers/sync.py");
             let age = process.heartbeat.and_then(|h| h.age_ms);
             age.is_some_and(|ms| ms < 1000)
                 && process
                     .main_stack()
-                    .is_some_and(|s| s.frames.iter().any(sync))
+                    .is_some_and(|s| framework::says(s, Says::BeatsToAccept))
         };
         process.thread_count == 1 && new || beats()
     }
@@ -244,7 +243,7 @@ pub fn is_stopped(process: &Process) -> bool {
 /// seen, or it waits in its poll right now.
 pub fn loop_blocked_s(process: &Process, track: &Track, at: Moment) -> Option<f64> {
     let main = process.main_stack()?;
-    if !frames::has_loop(main) || is_at_rest(main) || track.place.looks < 3 {
+    if is_at_rest(main) || track.place.looks < 3 || !frames::has_loop(main) {
         return None;
     }
     Some(

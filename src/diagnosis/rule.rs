@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::history::{History, Track};
+use super::timeouts::Kill;
 use super::{
     Code, Finding, Member, Phase, Role, Server, ServerListener, Severity, Thresholds, frames, phase,
 };
@@ -22,6 +23,7 @@ mod reloader_without_child;
 mod startup;
 mod threadpool_exhausted;
 mod worker_stopped;
+mod worker_timeout_loop;
 
 /// What a rule may look at.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +38,8 @@ pub struct Case<'a> {
     pub history: &'a History,
     /// When is long, when is much.
     pub thresholds: &'a Thresholds,
+    /// Workers of this server that were killed for being silent, oldest first.
+    pub kills: &'a [Kill],
 }
 
 /// A rule's answer.
@@ -54,6 +58,7 @@ type Rule = fn(&Case) -> Verdict;
 /// All rules, causes before symptoms.
 const RULES: &[Rule] = &[
     worker_stopped::examine,
+    worker_timeout_loop::examine,
     crash_loop::examine,
     reloader_without_child::examine,
     fd_exhausted::examine,

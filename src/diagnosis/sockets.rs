@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::family::{Family, is_private};
+use super::framework::{self, Says};
 use super::history::History;
 use super::{Kind, Role, ServerListener, kind};
 use crate::snapshot::{Family as SocketFamily, Listener, ListenerState, Process, Snapshot};
@@ -85,21 +86,10 @@ pub fn has_taken_from(process: &Process, socket: &Listener) -> bool {
 /// True if the process could not be where it is without having been ready to accept: a gunicorn worker that has beaten, a
 /// handler below a loop that takes one request after the other. Under load it may never be seen waiting for the next.
 pub fn is_past_boot(process: &Process) -> bool {
-    const TAKING: &[(&str, &str)] = &[
-        ("/gunicorn/workers/sync.py", "handle"),
-        ("/socketserver.py", "_handle_request_noblock"),
-        ("/SocketServer.py", "_handle_request_noblock"),
-    ];
-    let handles = |f: &crate::snapshot::Frame| {
-        let taking = |(file, function): &(&str, &str)| {
-            f.file.ends_with(file) && f.function.ends_with(function)
-        };
-        TAKING.iter().any(taking)
-    };
     process.heartbeat.is_some_and(|h| h.age_ms.is_some())
         || process
             .main_stack()
-            .is_some_and(|s| s.frames.iter().any(handles))
+            .is_some_and(|s| framework::says(s, Says::Takes))
 }
 
 fn holds(process: &Process, inode: u64) -> bool {
@@ -123,18 +113,10 @@ fn takers(holders: &[&(Arc<Process>, Role)], inode: u64) -> Option<Vec<u32>> {
     Some(taking.map(|(pid, _)| *pid).collect())
 }
 
-/// Servers whose own accept loop can only be on the main thread, or in frames of their own.
-fn knows_its_loop(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Other | Kind::HttpServer | Kind::Asyncio | Kind::Tornado | Kind::Uwsgi
-    )
-}
-
 /// True if every thread that waits for this socket is one that the server's kind does not accept on: another thread than
 /// the main one, with a Python stack that shows none of the kind's frames.
 fn is_taken_beside(kind: Kind, holders: &[&(Arc<Process>, Role)], inode: u64) -> bool {
-    if !knows_its_loop(kind) {
+    if !kind.knows_its_loop() {
         return false;
     }
     let mut waits = holders
@@ -164,7 +146,7 @@ pub fn surely_takes(kind: Kind, process: &Process, inode: u64) -> bool {
         .iter()
         .flatten()
         .filter(|a| a.inode == inode);
-    waits.any(|a| !knows_its_loop(kind) || sure(a.tid))
+    waits.any(|a| !kind.knows_its_loop() || sure(a.tid))
 }
 
 fn is_foreign_thread(kind: Kind, process: &Process, tid: Option<u32>) -> bool {
@@ -186,7 +168,7 @@ fn demote(family: &Family, listeners: &mut [ServerListener]) {
     let is_wanted = |l: &ServerListener| wanted == Some(l.socket.port) && l.socket.path.is_none();
     let there = listeners.iter().any(is_wanted);
     // Nothing has the port yet that it was asked for: a port that it was not asked for is another matter.
-    let to_come = wanted.is_some() && !there && knows_its_loop(family.kind);
+    let to_come = wanted.is_some() && !there && family.kind.knows_its_loop();
     for listener in listeners {
         let bound = listener.socket.state == ListenerState::Bound;
         let unix = listener.socket.family == SocketFamily::Unix;

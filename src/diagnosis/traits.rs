@@ -1,9 +1,9 @@
 //! What a process's command line and stacks say about it, worked out once for each stack that is read.
 
-use super::Kind;
-use super::frames;
+use super::framework::{self, Says};
 use super::kind::{self, Helper, Intent};
-use crate::snapshot::{Frame, Process, Stack};
+use super::{Kind, frames};
+use crate::snapshot::{Process, Stack};
 
 /// Facts that roles and phases are told from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,70 +34,21 @@ impl Traits {
     pub fn of(process: &Process) -> Self {
         let main = process.main_stack();
         let stacks = process.python.as_ref().and_then(|p| p.stacks.as_ref());
-        let on_main = |marks: &[&str]| main.is_some_and(|s| has_mark(s, marks));
-        let runs_server = on_main(SERVING);
+        let on_main = |what| main.is_some_and(|s| framework::says(s, what));
+        let runs_server = on_main(Says::Serves);
         let intent = kind::intent(&process.cmdline);
         Self {
             intent,
             kind: stacks.and_then(|s| kind::by_frames(s)),
             main_kind: main.and_then(kind::by_stack),
-            // The children of a fork server have its frames below their own.
-            pool_child: on_main(POOL_CHILDREN)
-                || on_main(FORK_SERVER) && !on_main(&["/multiprocessing/process.py"]),
-            supervises: !runs_server && on_main(SUPERVISING),
+            pool_child: on_main(Says::Helps) || on_main(Says::Forks) && !on_main(Says::Forked),
+            supervises: !runs_server && on_main(Says::Supervises),
             runs_server,
             reloads: kind::is_reloader(process),
-            orphan: intent == Intent::Helper(Helper::Spawned) || main.is_some_and(in_worker_loop),
+            orphan: intent == Intent::Helper(Helper::Spawned) || on_main(Says::Worker),
             waits_for_others: main.is_none_or(waits_for_others),
         }
     }
-}
-
-/// Files on the main stack of a process that serves.
-const SERVING: &[&str] = &[
-    "/uvicorn/server.py",
-    "/hypercorn/asyncio/run.py",
-    "/hypercorn/trio/run.py",
-    "/gunicorn/workers/",
-    "/aiohttp/web.py",
-];
-
-/// Files and functions on the main stack of a process that only watches over others.
-const SUPERVISING: &[&str] = &[
-    "/gunicorn/arbiter.py",
-    "/uvicorn/supervisors/",
-    "/hypercorn/run.py",
-    "/granian/server/common.py",
-    "restart_with_reloader",
-    "/sanic/worker/manager.py",
-];
-
-/// Files on the main stack of a child that works for another process.
-const POOL_CHILDREN: &[&str] = &[
-    "/concurrent/futures/process.py",
-    "/multiprocessing/pool.py",
-    "/multiprocessing/managers.py",
-    "/multiprocessing/resource_tracker.py",
-    "/sanic/worker/reloader.py",
-];
-
-const FORK_SERVER: &[&str] = &["/multiprocessing/forkserver.py"];
-
-/// A mark is a part of a file's path, or the end of a function's name. To import such a file is not to run it.
-fn has_mark(stack: &Stack, marks: &[&str]) -> bool {
-    let runs = |f: &&Frame| f.function != "<module>";
-    stack.frames.iter().filter(runs).any(|f| {
-        marks
-            .iter()
-            .any(|mark| f.file.contains(mark) || f.function.ends_with(mark))
-    })
-}
-
-fn in_worker_loop(main: &Stack) -> bool {
-    main.frames.iter().any(|f| {
-        f.file.contains("/gunicorn/workers/") && f.function != "<module>"
-            || f.function.contains("wrap_target")
-    })
 }
 
 /// Waits for the server to end, and for nothing else: a loop of its own, or a queue that it takes work from, is its real work.

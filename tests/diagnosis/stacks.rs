@@ -104,8 +104,12 @@ const NAMED: &[(&str, &str)] = &[
         | run_endpoint_function pkg+fastapi/routing.py:212",
     ),
     (
+        "anyio-rest",
+        "@thread | WorkerThread.run pkg+anyio/_backends/_asyncio.py:943",
+    ),
+    (
         "anyio-thread",
-        "@thread | WorkerThread.run pkg+anyio/_backends/_asyncio.py:943 | Context.run pkg+starlette/concurrency.py:37",
+        "@anyio-rest | Context.run pkg+starlette/concurrency.py:37",
     ),
     // gunicorn.
     (
@@ -134,6 +138,18 @@ const NAMED: &[(&str, &str)] = &[
         "sync-request",
         "@gunicorn-worker | SyncWorker.run pkg+gunicorn/workers/sync.py:125 | SyncWorker.run_for_one pkg+gunicorn/workers/sync.py:70 | SyncWorker.handle pkg+gunicorn/workers/sync.py:134
         | SyncWorker.handle_request pkg+gunicorn/workers/sync.py:177 | Flask.__call__ pkg+flask/app.py:1488",
+    ),
+    (
+        "gthread-idle",
+        "@gunicorn-worker | ThreadWorker.run pkg+gunicorn/workers/gthread.py:230 | EpollSelector.select std+selectors.py:468",
+    ),
+    (
+        "executor-thread",
+        "@thread | _worker std+concurrent/futures/thread.py:83",
+    ),
+    (
+        "gthread-task",
+        "@executor-thread | _WorkItem.run std+concurrent/futures/thread.py:58 | ThreadWorker.handle pkg+gunicorn/workers/gthread.py:286 | Flask.__call__ pkg+flask/app.py:1488",
     ),
     (
         "gunicorn-uvicorn",

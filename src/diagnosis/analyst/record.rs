@@ -7,6 +7,7 @@ use super::{empty_server, is_dead};
 use crate::diagnosis::family::Family;
 use crate::diagnosis::history::History;
 use crate::diagnosis::phase::works;
+use crate::diagnosis::timeouts::{self, Kill};
 use crate::diagnosis::{
     Finding, FindingChange, Kind, Member, MemberExit, Phase, PhaseChange, Role, Server,
     ServerListener, kind,
@@ -28,6 +29,8 @@ pub(super) struct Record {
     pub(super) roles: BTreeMap<ProcessKey, Role>,
     pub(super) exits: VecDeque<MemberExit>,
     pub(super) exits_total: u64,
+    /// Workers that were killed for being silent, oldest first.
+    pub(super) kills: Vec<Kill>,
     pub(super) findings: Vec<Finding>,
     pub(super) finding_log: Vec<FindingChange>,
     pub(super) last: Option<Arc<Server>>,
@@ -48,6 +51,7 @@ impl Record {
             roles: BTreeMap::new(),
             exits: VecDeque::new(),
             exits_total: 0,
+            kills: Vec::new(),
             findings: Vec::new(),
             finding_log: Vec::new(),
             last: None,
@@ -62,7 +66,7 @@ impl Record {
         for (process, role) in &family.members {
             self.roles.insert(process.key, *role);
             if is_dead(process) && !self.exits.iter().any(|e| e.exit.key == process.key) {
-                self.note(exit_of_zombie(process, snapshot.at), *role);
+                self.note(exit_of_zombie(process, snapshot.at), *role, history);
             }
         }
         self.note_exits(&snapshot.exits, history);
@@ -73,7 +77,7 @@ impl Record {
             let known = self.roles.get(&exit.key).copied();
             let role = known.or_else(|| self.role_of_unseen(exit, history));
             if let Some(role) = role {
-                self.note(exit.clone(), role);
+                self.note(exit.clone(), role, history);
             }
         }
     }
@@ -91,7 +95,7 @@ impl Record {
         Some(if serves { Role::Helper } else { Role::Worker })
     }
 
-    pub(super) fn note(&mut self, mut exit: Exit, role: Role) {
+    pub(super) fn note(&mut self, mut exit: Exit, role: Role, history: &History) {
         if let Some(before) = self.exits.iter_mut().find(|e| e.exit.key == exit.key) {
             before.exit.code = before.exit.code.or(exit.code);
             before.exit.signal = before.exit.signal.or(exit.signal);
@@ -101,16 +105,22 @@ impl Record {
             }
             return;
         }
+        let track = history.tracks.get(&exit.key);
+        let kill = track.and_then(|t| timeouts::kill(&exit, role, self.kind, &self.root, t));
+        self.kills.extend(kill);
+        let excess = self.kills.len().saturating_sub(EXITS);
+        self.kills.drain(..excess);
         exit.cmdline.truncate(16);
         self.exits.push_front(MemberExit { exit, role });
         self.exits.truncate(EXITS);
         self.exits_total += 1;
     }
 
-    /// When a worker was last killed by a signal that nobody can answer, or by the one before it.
+    /// When a worker was last killed: for being silent, or by a signal that nobody can answer, or by the one before it.
     pub(super) fn killed_at(&self) -> Option<Moment> {
         let killed = |e: &&MemberExit| works(e.role) && matches!(e.exit.signal, Some(6 | 9));
-        self.exits.iter().filter(killed).map(|e| e.exit.at).max()
+        let by_signal = self.exits.iter().filter(killed).map(|e| e.exit.at).max();
+        by_signal.max(self.kills.last().map(|k| k.exit.at))
     }
 
     pub(super) fn enter(&mut self, phase: Phase, began: Option<Moment>, at: Moment) {

@@ -2,7 +2,7 @@
 
 use super::{Case, Verdict, finding, seconds};
 use crate::diagnosis::{Code, MemberExit, Phase, Severity, crashes, frames};
-use crate::snapshot::signal_name;
+use crate::snapshot::{Exit, signal_name};
 
 pub(super) fn examine(case: &Case) -> Verdict {
     let deaths = crashes::at_boot(case.server, case.history, case.at);
@@ -33,7 +33,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
                     .map_or(0.0, |d| case.at.seconds_since(d.exit.at))
                     .max(1.0)
             ),
-            how(last),
+            how(&last.exit),
         ),
     );
     found.culprit = stack.map(frames::culprit_of);
@@ -66,13 +66,13 @@ fn line(death: &MemberExit, case: &Case) -> String {
         "{} {} ended {ago} ago{lived}: {} (process events)",
         death.role.word(),
         death.exit.key.pid,
-        how(death)
+        how(&death.exit)
     )
 }
 
 /// How a process ended, in words.
-pub(super) fn how(death: &MemberExit) -> String {
-    match (death.exit.signal, death.exit.code) {
+pub(super) fn how(exit: &Exit) -> String {
+    match (exit.signal, exit.code) {
         (Some(signal), _) => format!("killed by {}", signal_name(signal)),
         (None, Some(code)) => format!("exit code {code}"),
         (None, None) => "exit code not seen".into(),

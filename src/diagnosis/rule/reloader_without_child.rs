@@ -22,7 +22,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
     }
     let pid = root.process.key.pid;
     let how = last
-        .map(|e| format!(" ({})", crash_loop::how(e)))
+        .map(|e| format!(" ({})", crash_loop::how(&e.exit)))
         .unwrap_or_default();
     let mut found = finding(
         Code::ReloaderWithoutChild,

@@ -1,15 +1,16 @@
 //! Every thread of a worker pool is taken, and work waits.
 
-use super::{Case, Verdict, finding, seconds};
-use crate::diagnosis::{Code, Phase, Severity, frames, pool};
+use super::{Case, Verdict, count, finding, seconds};
+use crate::diagnosis::pool::{self, Waiting};
+use crate::diagnosis::{Code, Phase, Severity, frames};
 
 pub(super) fn examine(case: &Case) -> Verdict {
     let found = case.workers().find_map(|member| {
         let track = case.track(member)?;
         let taken = pool::exhausted(&member.process, track, case.at, case.thresholds)?;
-        Some((member, track, taken))
+        Some((member, taken))
     });
-    let Some((member, track, taken)) = found else {
+    let Some((member, taken)) = found else {
         return Verdict::Clear;
     };
     let severity = if case.server.phase == Phase::Serving {
@@ -17,7 +18,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
     } else {
         Severity::Critical
     };
-    let stood = seconds(case.at.seconds_since(track.threads_moved));
+    let stood = seconds(case.at.seconds_since(taken.since));
     let mut found = finding(
         Code::ThreadpoolExhausted,
         severity,
@@ -31,10 +32,16 @@ pub(super) fn examine(case: &Case) -> Verdict {
     );
     let pid = member.process.key.pid;
     found.culprit = Some(frames::culprit_of(&taken.standing));
-    found.evidence.push(format!(
-        "{} connections are open for {} threads (sock_diag)",
-        taken.connections, taken.threads
-    ));
+    found.evidence.push(match taken.waiting {
+        Waiting::Connections(open) => format!(
+            "{open} connections are open for {} threads (sock_diag)",
+            taken.threads
+        ),
+        Waiting::Unread(n) => format!(
+            "{} sent a request that nobody reads (sock_diag, recv_q)",
+            count(n, "client")
+        ),
+    });
     found.evidence.push(format!(
         "no pool thread of pid {pid} has moved for {stood} (Python stacks)"
     ));

@@ -1,0 +1,189 @@
+//! One server as it is now: its sockets, the phases of its processes and its own, what is wrong with it.
+
+use std::sync::Arc;
+
+use super::record::Record;
+use super::{Analyst, empty_server, is_dead};
+use crate::diagnosis::family::Family;
+use crate::diagnosis::history::History;
+use crate::diagnosis::phase::{Evidence, Whole, works};
+use crate::diagnosis::rule::{self, Case};
+use crate::diagnosis::{
+    Code, Member, Phase, Role, Server, ServerListener, crashes, sockets, timeouts, why,
+};
+use crate::snapshot::{Moment, ProcessKey, Snapshot};
+
+/// So long after the last death at boot processes still die and are replaced.
+const LOOP_S: f64 = 20.0;
+/// So long after a death it cannot be told yet whether there will be another.
+const UNSETTLED_S: f64 = 10.0;
+
+impl Analyst {
+    pub(super) fn describe(
+        &mut self,
+        id: ProcessKey,
+        family: &Family,
+        snapshot: &Snapshot,
+    ) -> Arc<Server> {
+        let at = snapshot.at;
+        let listeners = sockets::of(family, snapshot, &self.history);
+        note_accepting(&mut self.history, family, &listeners, snapshot);
+        let history = &self.history;
+        let Some(record) = self.cases.get_mut(&id) else {
+            return Arc::new(empty_server(id, family, at));
+        };
+        record.note_members(family, snapshot, history);
+        let evidence = Evidence {
+            at,
+            kind: family.kind,
+            listeners: &listeners,
+            history,
+            thresholds: &self.thresholds,
+            asked: &family.root.cmdline,
+            killed_at: record.killed_at(),
+            before: &record.member_phases,
+        };
+        let phase_of = |(p, role): &(_, Role)| (*role, evidence.of_process(p, *role));
+        let phases: Vec<(Role, Phase)> = family.members.iter().map(phase_of).collect();
+        record.has_served |= has_served(family, history);
+        let mut server = record.draft(id, family, listeners, at);
+        server.members = record.members(family, &phases, history, at);
+        server.members.extend(restarter(id, family, snapshot));
+        let deaths = Deaths::of(&server, history, at);
+        let whole = Whole {
+            members: &phases,
+            listeners: &server.listeners,
+            crash_looping: deaths == Deaths::Again,
+            once_served: record.has_served,
+        };
+        let phase = whole.phase();
+        record.enter(phase, started_with(phase, &server), at);
+        mirror_supervisors(&mut server.members, phase);
+        server.phase = phase;
+        server.since = record.timeline.last().map_or(at, |c| c.at);
+        server.tcp_rates = family.root.netns.and_then(|n| history.tcp_rates(n));
+        server.since_is_bound = record.since_is_bound && record.timeline.len() == 1;
+        server.timeline.clone_from(&record.timeline);
+        server.findings = rule::examine_all(&Case {
+            at,
+            server: &server,
+            snapshot,
+            history,
+            thresholds: &self.thresholds,
+            kills: &record.kills,
+        });
+        let unsettled = deaths == Deaths::Once || may_be_killed(record, &server, history, at);
+        server.unsettled = unsettled && phase != Phase::Serving;
+        record.log_findings(&server.findings, at);
+        server.finding_log.clone_from(&record.finding_log);
+        server.why = why::sentence(&server, at);
+        let server = Arc::new(server);
+        record.last = Some(server.clone());
+        record.seen = at;
+        server
+    }
+}
+
+/// Notes who is ready to accept from the server's own sockets, or must have been.
+fn note_accepting(
+    history: &mut History,
+    family: &Family,
+    listeners: &[ServerListener],
+    snapshot: &Snapshot,
+) {
+    for listener in listeners.iter().filter(|l| !l.side) {
+        let socket = &listener.socket;
+        let holders = listener.holders.iter();
+        for process in holders.filter_map(|pid| snapshot.process(*pid)) {
+            let mut ready = listener.accepting.iter().flatten();
+            let armed = ready.any(|pid| *pid == process.key.pid);
+            if armed && sockets::surely_takes(family.kind, process, socket.inode)
+                || sockets::has_taken_from(process, socket)
+                || sockets::is_past_boot(process)
+            {
+                history.note_accepting(process.key, family.kind);
+            }
+        }
+    }
+}
+
+fn has_served(family: &Family, history: &History) -> bool {
+    let mut alive = family
+        .members
+        .iter()
+        .filter(|(p, role)| works(*role) && !is_dead(p));
+    alive.any(|(p, _)| history.tracks.get(&p.key).is_some_and(|t| t.has_accepted))
+}
+
+/// What deaths at boot, if any, amount to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deaths {
+    /// None, or long ago.
+    None,
+    /// There was one, and there may be another.
+    Once,
+    /// They repeat.
+    Again,
+}
+
+impl Deaths {
+    fn of(server: &Server, history: &History, at: Moment) -> Self {
+        let deaths = crashes::at_boot(server, history, at);
+        let last_s = deaths.first().map(|d| at.seconds_since(d.exit.at));
+        match (crashes::is_loop(server, &deaths), last_s) {
+            (true, Some(s)) if s < LOOP_S => Self::Again,
+            (false, Some(s)) if s < UNSETTLED_S => Self::Once,
+            _ => Self::None,
+        }
+    }
+}
+
+/// True if a worker has been killed for being silent, or may be soon, and that it repeats is not told yet.
+fn may_be_killed(record: &Record, server: &Server, history: &History, at: Moment) -> bool {
+    let told = server
+        .findings
+        .iter()
+        .any(|f| f.code == Code::WorkerTimeoutLoop);
+    let last = record.kills.last();
+    let killed = last.is_some_and(|k| at.seconds_since(k.exit.at) < UNSETTLED_S);
+    let workers = server.members.iter().filter(|m| works(m.role));
+    let mut tracks = workers.filter_map(|m| history.tracks.get(&m.process.key));
+    !told && (killed || tracks.any(|t| timeouts::is_near(&record.root, server.kind, t, at)))
+}
+
+/// Whoever starts the server again when it ends, once it has been seen to do so: a shell's loop, a process supervisor.
+/// Init is left out: it starts everything.
+fn restarter(id: ProcessKey, family: &Family, snapshot: &Snapshot) -> Option<Member> {
+    let parent = snapshot.process(family.root.ppid)?;
+    let restarts = id != family.root.key && parent.key.pid > 1 && !parent.is_python();
+    restarts.then(|| Member {
+        process: parent.clone(),
+        role: Role::Supervisor,
+        phase: Phase::NotAServer,
+        since: parent.started,
+        cpu_percent: None,
+        fd_growth: Vec::new(),
+        same_frame_s: None,
+        exit: None,
+    })
+}
+
+/// Boot phases began with the process itself, where the server has one that is in them.
+fn started_with(phase: Phase, server: &Server) -> Option<Moment> {
+    (phase == Phase::Importing)
+        .then(|| server.members.iter().map(|m| m.process.started).max())
+        .flatten()
+}
+
+/// A master, supervisor or reloader is in no phase of its own: it is in that of its server, unless it is stopped or gone.
+fn mirror_supervisors(members: &mut [Member], phase: Phase) {
+    for member in members {
+        let watches = matches!(
+            member.role,
+            Role::Master | Role::Supervisor | Role::Reloader
+        );
+        if watches && !matches!(member.phase, Phase::Stopped | Phase::Exited) {
+            member.phase = phase;
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What is said of everybody else, and who deserves a closer look.
+
+use std::sync::Arc;
+
+use super::{Analyst, is_dead};
+use crate::diagnosis::phase::{self, works};
+use crate::diagnosis::{Member, Outsider, Phase, Server, kind};
+use crate::snapshot::{Activity, Moment, Process, ProcessKey};
+
+impl Analyst {
+    pub(super) fn outsiders(&self, rest: Vec<Arc<Process>>) -> Vec<Outsider> {
+        rest.into_iter()
+            .map(|process| Outsider {
+                name: kind::name(&process, None),
+                cpu_percent: self
+                    .history
+                    .tracks
+                    .get(&process.key)
+                    .and_then(|t| t.cpu_percent()),
+                phase: if is_dead(&process) {
+                    Phase::Exited
+                } else if phase::is_stopped(&process) {
+                    Phase::Stopped
+                } else {
+                    Phase::NotAServer
+                },
+                process,
+            })
+            .collect()
+    }
+
+    /// Who deserves a closer look: whatever does not just serve, and whoever serves but was not waiting when last seen.
+    pub(super) fn attention(&self, servers: &[Arc<Server>], at: Moment) -> Vec<ProcessKey> {
+        let restless = |m: &&Member| {
+            let young = at.seconds_since(m.process.started) < 10.0;
+            let settled = matches!(
+                m.phase,
+                Phase::Serving | Phase::Exited | Phase::NotAServer | Phase::Stopped
+            );
+            let away = m.process.main_stack().is_some_and(|s| {
+                matches!(
+                    s.activity,
+                    Activity::Running | Activity::Syscall(_) | Activity::Lock | Activity::Gil
+                )
+            });
+            // One look that finds it away from its poll says nothing: a second that has not moved does.
+            let track = self.history.tracks.get(&m.process.key);
+            let stands = track.map_or(0.0, |t| at.seconds_since(t.turned));
+            let suspicious = works(m.role) && away && (0.5..60.0).contains(&stands);
+            m.exit.is_none() && (young || !settled || suspicious)
+        };
+        let keys = servers
+            .iter()
+            .flat_map(|s| s.members.iter().filter(restless).map(|m| m.process.key));
+        keys.take(64).collect()
+    }
+}
