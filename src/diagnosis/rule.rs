@@ -142,9 +142,12 @@ impl<'a> Case<'a> {
             .map_or(0.0, |began| self.at.seconds_since(began))
     }
 
-    /// Seconds since a process started.
+    /// Seconds since a process started, or since it has run its present program.
     pub fn age_s(&self, member: &Member) -> f64 {
-        self.at.seconds_since(member.process.started)
+        let began = self
+            .track(member)
+            .map_or(member.process.started, |t| t.began);
+        self.at.seconds_since(began)
     }
 
     /// How bad it is that connections have waited so long and none was taken.

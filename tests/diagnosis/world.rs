@@ -23,6 +23,8 @@ use super::stacks::frames;
 
 /// The network namespace that everything lives in.
 const NETNS: u64 = 4_026_531_840;
+/// Where arguments lie.
+const ARGUMENTS: u64 = 0x7ffd_0000_1000;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A machine, and somebody who looks at it.
@@ -137,6 +139,7 @@ impl World {
             netns: Some(NETNS),
             accepting: Some(Vec::new()),
             cgroup: None,
+            arg_start: Some(ARGUMENTS),
             heartbeat: None,
             python: None,
         };
@@ -484,6 +487,8 @@ fn fresh(process: &Process, now: Moment) -> Process {
 pub trait Build {
     /// Its parent.
     fn parent(&mut self, pid: u32) -> &mut Self;
+    /// It runs another program from now on, which has opened nothing yet.
+    fn execs(&mut self, cmdline: &str) -> &mut Self;
     /// What its main thread runs; it sleeps in a system call there.
     fn main(&mut self, stack: &str) -> &mut Self;
     /// The main thread waits in its poll.
@@ -511,6 +516,16 @@ pub trait Build {
 impl Build for Process {
     fn parent(&mut self, pid: u32) -> &mut Self {
         self.ppid = pid;
+        self
+    }
+
+    fn execs(&mut self, cmdline: &str) -> &mut Self {
+        self.cmdline = cmdline.split(' ').map(str::to_owned).collect();
+        self.arg_start = self.arg_start.map(|at| at + 4096);
+        self.accepting = Some(Vec::new());
+        self.connections = Some(Arc::new(Connections::default()));
+        self.fds.as_mut().unwrap().sockets.clear();
+        stacks_of(self).list.clear();
         self
     }
 

@@ -20,6 +20,8 @@ const MODULES: usize = 12;
 pub struct Track {
     /// When it was first seen.
     pub first_seen: Moment,
+    /// When its program began: with the process, or when it was first seen to run another one (execve(2)).
+    pub began: Moment,
     /// The process as last seen.
     pub process: Arc<Process>,
     /// How it ended.
@@ -79,6 +81,7 @@ impl Track {
     pub(super) fn new(process: &Arc<Process>, ports: &BTreeSet<u16>, at: Moment) -> Self {
         let mut track = Self {
             first_seen: at,
+            began: process.started,
             process: process.clone(),
             exit: None,
             traits: Traits::of(process),
@@ -114,6 +117,12 @@ impl Track {
     }
 
     pub(super) fn observe(&mut self, process: &Arc<Process>, ports: &BTreeSet<u16>, at: Moment) {
+        if is_another_program(&self.process, process) {
+            // Nothing of what was known is true any more.
+            *self = Self::new(process, ports, at);
+            self.began = at;
+            return;
+        }
         if self.process.cmdline != process.cmdline {
             self.traits = Traits::of(process);
         }
@@ -297,4 +306,18 @@ impl Track {
     pub fn same_place_s(&self, now: Moment) -> Option<f64> {
         self.stacks_at.map(|_| now.seconds_since(self.place.since))
     }
+}
+
+/// True if a process has run execve(2) since. Its command line is no proof: many write a title over it.
+fn is_another_program(before: &Process, now: &Process) -> bool {
+    let program = |p: &Process| {
+        let path = p.exe.as_ref();
+        path.map(|e| e.trim_end_matches(" (deleted)").to_owned())
+    };
+    let differ = |a: Option<_>, b: Option<_>| a.is_some() && b.is_some() && a != b;
+    before
+        .arg_start
+        .zip(now.arg_start)
+        .is_some_and(|(a, b)| a != b)
+        || differ(program(before), program(now))
 }
