@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 pub mod analyst;
 pub mod crashes;
+pub mod draining;
 pub mod family;
 pub mod frames;
 pub mod framework;
