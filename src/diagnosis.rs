@@ -340,6 +340,7 @@ pub enum Code {
     ThreadpoolExhausted,
     ReloaderWithoutChild,
     WorkerTimeoutLoop,
+    ServerThreadDied,
 }
 
 impl Code {
@@ -361,6 +362,7 @@ impl Code {
             Self::ThreadpoolExhausted => "threadpool-exhausted",
             Self::ReloaderWithoutChild => "reloader-without-child",
             Self::WorkerTimeoutLoop => "worker-timeout-loop",
+            Self::ServerThreadDied => "server-thread-died",
         }
     }
 }

@@ -52,6 +52,10 @@ impl Evidence<'_> {
         if self.ending {
             return Phase::Draining;
         }
+        if track.is_some_and(|t| t.server_thread.gone_since.is_some()) {
+            // It lives, and will not serve before somebody changes a file.
+            return Phase::Stalled;
+        }
         if held.is_empty() {
             let closed = accepted && role != Role::Master;
             if closed

@@ -20,6 +20,7 @@ mod import;
 mod loop_blocked;
 mod no_worker_accepting;
 mod reloader_without_child;
+mod server_thread_died;
 mod startup;
 mod threadpool_exhausted;
 mod worker_stopped;
@@ -61,6 +62,7 @@ const RULES: &[Rule] = &[
     worker_timeout_loop::examine,
     crash_loop::examine,
     reloader_without_child::examine,
+    server_thread_died::examine,
     fd_exhausted::examine,
     threadpool_exhausted::examine,
     import::examine_blocked,

@@ -497,6 +497,10 @@ pub trait Build {
     fn doing(&mut self, activity: Activity) -> &mut Self;
     /// Another thread, or the same anew.
     fn thread(&mut self, tid: u32, name: &str, stack: &str, activity: Activity) -> &mut Self;
+    /// This thread ends.
+    fn ends_thread(&mut self, tid: u32) -> &mut Self;
+    /// So many of its stacks cannot be read.
+    fn torn(&mut self, stacks: u32) -> &mut Self;
     /// It has this socket open.
     fn holds(&mut self, inode: u64) -> &mut Self;
     /// It closes this socket.
@@ -563,6 +567,18 @@ impl Build for Process {
         });
         list.sort_by_key(|s| s.tid);
         self.thread_count = list.len() as u32;
+        self
+    }
+
+    fn ends_thread(&mut self, tid: u32) -> &mut Self {
+        let list = &mut stacks_of(self).list;
+        list.retain(|s| s.tid != Some(tid));
+        self.thread_count = list.len() as u32;
+        self
+    }
+
+    fn torn(&mut self, stacks: u32) -> &mut Self {
+        stacks_of(self).torn = stacks;
         self
     }
 

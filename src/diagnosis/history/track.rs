@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::place::Place;
 use super::pools::{self, PoolTrack};
+use super::server_thread::ServerThread;
 use super::signs::{Signs, Unread};
 use crate::diagnosis::traits::Traits;
 use crate::diagnosis::{Kind, frames, kind};
@@ -44,6 +45,8 @@ pub struct Track {
     pub pools: Vec<PoolTrack>,
     /// When it was last seen with a socket that it did not have before: it has taken a connection, or made one.
     pub new_socket: Option<Moment>,
+    /// The thread that serves while the main thread only looks for changed files.
+    pub server_thread: ServerThread,
     /// Since when it has had as many files open as it may have.
     pub full_since: Option<Moment>,
     /// True once it was ready to accept from a socket.
@@ -97,6 +100,7 @@ impl Track {
             took: at,
             pools: Vec::new(),
             unread: Unread::default(),
+            server_thread: ServerThread::default(),
             new_socket: None,
             full_since: None,
             sockets: (Moment(0), Vec::new()),
@@ -225,6 +229,7 @@ impl Track {
         self.kind = self.traits.kind.or(self.kind);
         if let Some(stacks) = process.python.as_ref().and_then(|p| p.stacks.as_ref()) {
             pools::observe(&mut self.pools, stacks, process.key.pid, at);
+            self.server_thread.observe(stacks, process.key.pid, at);
         }
         let Some(main) = process.main_stack() else {
             return;
