@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 pub mod analyst;
 pub mod crashes;
+pub mod draining;
 pub mod family;
 pub mod frames;
 pub mod framework;
@@ -339,6 +340,7 @@ pub enum Code {
     ThreadpoolExhausted,
     ReloaderWithoutChild,
     WorkerTimeoutLoop,
+    ServerThreadDied,
 }
 
 impl Code {
@@ -360,6 +362,7 @@ impl Code {
             Self::ThreadpoolExhausted => "threadpool-exhausted",
             Self::ReloaderWithoutChild => "reloader-without-child",
             Self::WorkerTimeoutLoop => "worker-timeout-loop",
+            Self::ServerThreadDied => "server-thread-died",
         }
     }
 }

@@ -53,6 +53,7 @@ pub(crate) fn process(pid: u32, cmdline: &str) -> Process {
         netns: Some(1),
         accepting: Some(Vec::new()),
         cgroup: None,
+        arg_start: None,
         heartbeat: None,
         python: Some(python(pid)),
     }

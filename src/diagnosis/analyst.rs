@@ -77,8 +77,7 @@ impl Analyst {
         let id = self.predecessor(family, snapshot).unwrap_or(root);
         self.identity.insert(root, id);
         let record = self.cases.entry(id).or_insert_with(|| Record::new(family));
-        record.root = family.root.clone();
-        record.has_served = false;
+        record.succeed(&family.root);
         id
     }
 

@@ -64,8 +64,10 @@ pub enum Says {
     BeatsToAccept,
     /// It hands what it accepts to a pool of threads, and leaves it unread until one is free.
     AcceptsForPool,
-    /// It is on its way out.
+    /// On the main thread: the server is on its way out.
     Ends,
+    /// On the main thread: the interpreter is on its way out, and waits for other threads.
+    Exits,
 }
 
 /// Worker threads: the frame that all of them have, and how many there may be.

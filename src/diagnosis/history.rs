@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 mod place;
 mod pools;
 mod queue;
+mod server_thread;
 mod signs;
 mod track;
 
 pub use place::Place;
 pub use pools::PoolTrack;
 pub use queue::Queue;
+pub use server_thread::ServerThread;
 pub use track::{Beat, Track};
 
 use super::{Kind, TcpRates};

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use super::framework::{self, Says};
 use super::history::{History, Queue, Track};
-use super::{Kind, Phase, Role, ServerListener, Thresholds, frames, kind, pool};
-use crate::snapshot::{
-    Activity, Connection, ListenerState, Moment, Process, ProcessKey, ProcessState, Stack, TcpState,
-};
+use super::{Kind, Phase, Role, ServerListener, Thresholds, draining, frames, kind, pool};
+use crate::snapshot::{Activity, ListenerState, Moment, Process, ProcessKey, ProcessState, Stack};
 
 /// What a phase is told from.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +27,8 @@ pub struct Evidence<'a> {
     pub killed_at: Option<Moment>,
     /// Phases of the processes at the last look, and since when.
     pub before: &'a BTreeMap<ProcessKey, (Phase, Moment)>,
+    /// True if the root is on its way out, and waits for the others.
+    pub ending: bool,
 }
 
 impl Evidence<'_> {
@@ -49,8 +49,19 @@ impl Evidence<'_> {
         let track = self.history.tracks.get(&process.key);
         let held: Vec<&ServerListener> = self.held_by(process.key.pid);
         let accepted = track.is_some_and(|t| t.has_accepted);
+        if self.ending {
+            return Phase::Draining;
+        }
+        if track.is_some_and(|t| t.server_thread.gone_since.is_some()) {
+            // It lives, and will not serve before somebody changes a file.
+            return Phase::Stalled;
+        }
         if held.is_empty() {
-            if accepted && role != Role::Master || self.has_clients(process) {
+            let closed = accepted && role != Role::Master;
+            if closed
+                || draining::has_clients(process, self.asked, self.listeners)
+                || draining::ends(process)
+            {
                 return Phase::Draining;
             }
             return self.before_serving(process);
@@ -109,31 +120,6 @@ impl Evidence<'_> {
         } else {
             Phase::Starting
         }
-    }
-
-    /// Connections that came in, and no socket that listens there: a server that has closed its listener and waits for
-    /// them. They came in on the port that the command line names, or else from one of the ports that are given to clients
-    /// to one that is not (`net.ipv4.ip_local_port_range` begins at 32768 unless it was changed).
-    fn has_clients(&self, process: &Process) -> bool {
-        const CLIENTS_FROM: u16 = 32768;
-        let wanted = kind::wanted_port(self.asked);
-        let live = |c: &&Connection| {
-            use TcpState::{CloseWait, Established, FinWait1};
-            matches!(c.state, Established | CloseWait | FinWait1)
-        };
-        let side = |port: u16| {
-            self.listeners
-                .iter()
-                .any(|l| l.socket.port == port && port != 0)
-        };
-        let came_in = |c: &Connection| {
-            let looks_so = c.local.1 < CLIENTS_FROM && c.peer.1 >= CLIENTS_FROM;
-            wanted == Some(c.local.1) || looks_so && !side(c.local.1)
-        };
-        process
-            .connections
-            .as_ref()
-            .is_some_and(|all| all.list.iter().filter(live).any(came_in))
     }
 
     /// True if clients are not served by a process that could serve: its queue is not drained, its loop does not turn, or
@@ -267,6 +253,8 @@ pub struct Whole<'a> {
     pub crash_looping: bool,
     /// True if a process under the present root has accepted once, alive or not.
     pub once_served: bool,
+    /// True if the root is on its way out.
+    pub ending: bool,
 }
 
 impl Whole<'_> {
@@ -281,7 +269,9 @@ impl Whole<'_> {
         let any = |phase: Phase| working.contains(&phase);
         let live = working.iter().any(|p| *p != Phase::Exited);
         let root = self.members.first().map_or(Phase::Exited, |(_, p)| *p);
-        if any(Phase::Serving) {
+        if self.ending && root != Phase::Exited && root != Phase::Stopped {
+            Phase::Draining
+        } else if any(Phase::Serving) {
             Phase::Serving
         } else if live
             && working

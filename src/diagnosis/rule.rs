@@ -20,6 +20,7 @@ mod import;
 mod loop_blocked;
 mod no_worker_accepting;
 mod reloader_without_child;
+mod server_thread_died;
 mod startup;
 mod threadpool_exhausted;
 mod worker_stopped;
@@ -61,6 +62,7 @@ const RULES: &[Rule] = &[
     worker_timeout_loop::examine,
     crash_loop::examine,
     reloader_without_child::examine,
+    server_thread_died::examine,
     fd_exhausted::examine,
     threadpool_exhausted::examine,
     import::examine_blocked,
@@ -142,9 +144,12 @@ impl<'a> Case<'a> {
             .map_or(0.0, |began| self.at.seconds_since(began))
     }
 
-    /// Seconds since a process started.
+    /// Seconds since a process started, or since it has run its present program.
     pub fn age_s(&self, member: &Member) -> f64 {
-        self.at.seconds_since(member.process.started)
+        let began = self
+            .track(member)
+            .map_or(member.process.started, |t| t.began);
+        self.at.seconds_since(began)
     }
 
     /// How bad it is that connections have waited so long and none was taken.

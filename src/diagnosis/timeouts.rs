@@ -151,16 +151,13 @@ pub fn repeated<'a>(kills: &'a [Kill], living: &[&Track], at: Moment) -> Vec<&'a
 
 /// True if a worker that was born after a kill stands where the killed one stood, and is silent.
 fn goes_the_same_way(track: &Track, last: &Kill, at: Moment) -> bool {
-    let process = &track.process;
-    let own = process.main_stack().and_then(frames::application_frame);
     let same = |f: &Frame| {
         let place = last.place.as_ref();
         place.is_some_and(|p| p.function == f.function && p.file == f.file)
     };
-    process.started.plus_seconds(BLUR_S) >= last.exit.at
+    track.process.started.plus_seconds(BLUR_S) >= last.exit.at
         && track.silent_s(at).is_some_and(|s| s >= 1.0)
-        && track.same_place_s(at).is_some_and(|s| s >= 1.0)
-        && own.is_some_and(|(_, f)| same(f))
+        && track.last_own.as_ref().is_some_and(same)
 }
 
 /// True if a supervisor may be about to kill a worker: a few more looks will tell.

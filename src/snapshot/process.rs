@@ -30,6 +30,11 @@ pub struct Process {
     pub comm: String,
     /// Command line, control characters escaped, bounded (256 arguments, 4 KiB in all); empty for a zombie.
     pub cmdline: Vec<String>,
+    /// Where its arguments lie in its memory (`/proc/PID/stat`, field 48): at another address it runs another program
+    /// (execve(2)), under the same identity. A title that is written over them (setproctitle) leaves them where they are.
+    /// `None` where the kernel hides it.
+    #[serde(default)]
+    pub arg_start: Option<u64>,
     /// Working directory, where it may be read.
     pub cwd: Option<String>,
     /// Path of the executable, where it may be read.

@@ -510,3 +510,81 @@ fn a_worker_that_is_killed_again_and_again_leaves_its_server_stalled() {
         );
     }
 }
+
+/// Pid and start time stay. What was known of the program before is not true of the next one.
+#[test]
+fn a_process_that_runs_another_program_starts_anew() {
+    const IMPORTS: &str = "<module> /srv/mail/main.py:3 | @import | <module> /srv/mail/rules.py:2";
+    type Change = (&'static str, fn(&mut World));
+    const CHANGES: &[Change] = &[
+        ("another line", |w| {
+            w.p(10).execs("/venv/bin/uvicorn mail.main:app --port 9000");
+        }),
+        ("the same line, as a server that restarts itself", |w| {
+            let line = w.p(10).cmdline.join(" ");
+            w.p(10).execs(&line);
+        }),
+        (
+            "another interpreter, and no right to see where arguments lie",
+            |w| {
+                w.p(10).arg_start = None;
+                w.p(10).exe = Some("/usr/bin/python3.11".into());
+                w.look();
+                w.p(10).execs("/opt/bin/uvicorn mail.main:app").exe =
+                    Some("/usr/bin/python3.13".into());
+            },
+        ),
+    ];
+    for (name, change) in CHANGES {
+        let mut w = World::new();
+        fleet::uvicorn(&mut w);
+        w.p(10).clients(9_000, 2, 8000);
+        assert_eq!(only(&w.watch(2.0)).phase, Phase::Serving);
+        change(&mut w);
+        w.close(500);
+        w.p(10).main(IMPORTS);
+        let seen = w.watch(2.5);
+        let server = only(&seen);
+        assert_eq!(server.phase, Phase::Importing, "{name}: {}", server.why);
+        assert_eq!(codes(server), Vec::<&str>::new(), "{name}: it is young");
+        let phases: Vec<Phase> = server.timeline.iter().map(|c| c.phase).collect();
+        assert_eq!(phases, [Phase::Serving, Phase::Importing], "{name}");
+        assert_eq!(
+            server.name.contains("mail"),
+            !name.contains("same"),
+            "{name}: {}",
+            server.name
+        );
+        // And that it once served does not make it stalled, or draining, when it gets to its startup.
+        w.p(10)
+            .main("@uvicorn | @lifespan | lifespan /srv/mail/main.py:30");
+        assert_eq!(only(&w.watch(0.3)).phase, Phase::Starting, "{name}");
+    }
+}
+
+/// gunicorn writes `gunicorn: worker [app]` over its arguments when it has setproctitle.
+#[test]
+fn a_title_is_no_new_program() {
+    let mut w = World::new();
+    fleet::gunicorn_sync(&mut w);
+    w.watch(1.0);
+    for (pid, title) in [
+        (10, "gunicorn: master [shop]"),
+        (11, "gunicorn: worker [shop]"),
+        (12, "gunicorn: worker [shop]"),
+    ] {
+        w.p(pid).cmdline = vec![title.to_owned()];
+    }
+    // Busy when the title comes: nothing but what is remembered says that they serve.
+    for pid in [11, 12] {
+        w.p(pid)
+            .main("@gunicorn-worker | boot /srv/shop/wsgi.py:3")
+            .accepts_nothing();
+    }
+    let seen = w.watch(1.0);
+    assert_eq!(only(&seen).phase, Phase::Serving, "{}", only(&seen).why);
+    assert_eq!(only(&seen).timeline.len(), 1);
+    w.close(500);
+    let seen = w.watch(0.5);
+    assert_eq!(member(only(&seen), 11).phase, Phase::Draining);
+}

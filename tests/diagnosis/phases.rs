@@ -280,6 +280,94 @@ fn one_process() {
             &[],
         ),
         (
+            "draining when first seen, on a port that a script has chosen",
+            |w| {
+                w.old(10, 60.0, "/venv/bin/python /srv/shop/run.py")
+                    .main("<module> /srv/shop/run.py:12 | run pkg+uvicorn/main.py:577 | @uvicorn-server | @poll")
+                    .at_rest()
+                    .clients(9_000, 2, 50_123);
+                w.watch(1.0)
+            },
+            Draining,
+            &[],
+        ),
+        (
+            "connections to two services that share a local port",
+            |w| {
+                w.old(10, 60.0, "/venv/bin/python /srv/shop/run.py")
+                    .main("<module> /srv/shop/run.py:12 | run pkg+uvicorn/main.py:577 | @uvicorn-server | @poll")
+                    .at_rest()
+                    .clients(9_000, 2, 50_123);
+                let mut open =
+                    steth::snapshot::Connections::clone(w.p(10).connections.as_ref().unwrap());
+                open.list[0].peer.1 = 5432;
+                open.list[1].peer.1 = 6379;
+                w.p(10).connections = Some(open.into());
+                w.watch(1.0)
+            },
+            Starting,
+            &[],
+        ),
+        (
+            "its loop is closed, and threads of the default executor are waited for",
+            |w| {
+                alone(w, "@uvicorn-cli | Server.run pkg+uvicorn/server.py:65 | run std+asyncio/runners.py:190 | Runner.close std+asyncio/runners.py:73 | @asyncio | @poll").at_rest();
+                w.watch(1.0)
+            },
+            Draining,
+            &[],
+        ),
+        (
+            "a script runs a loop before it starts its server",
+            |w| {
+                w.old(10, 5.0, "/venv/bin/python /srv/shop/run.py")
+                    .main("<module> /srv/shop/run.py:12 | run std+asyncio/runners.py:190 | Runner.close std+asyncio/runners.py:73 | @asyncio | @poll")
+                    .at_rest();
+                w.p(10).python.as_mut().unwrap().intent = Some(steth::snapshot::Intent {
+                    file: "/srv/shop/run.py".into(),
+                    line: 14,
+                    call: "uvicorn.run".into(),
+                });
+                w.watch(1.0)
+            },
+            Starting,
+            &[],
+        ),
+        (
+            "the interpreter waits for a thread that does not end",
+            |w| {
+                alone(
+                    w,
+                    "_shutdown std+threading.py:1590 | Thread.join std+threading.py:1112",
+                )
+                .thread(
+                    9_001,
+                    "mailer",
+                    "@thread | send /srv/shop/mail.py:4",
+                    Activity::Lock,
+                );
+                w.watch(1.0)
+            },
+            Draining,
+            &[],
+        ),
+        (
+            "the main thread has ended, another one starts the server",
+            |w| {
+                w.old(10, 60.0, "/venv/bin/python -m waitress shop:app")
+                    .main("_shutdown std+threading.py:1590 | Thread.join std+threading.py:1112")
+                    .thread(
+                        9_001,
+                        "web",
+                        "@thread | @import | <module> /srv/shop/app.py:4",
+                        Activity::Running,
+                    );
+                w.watch(1.0)
+            },
+            Importing,
+            &[],
+        ),
+        (
             "a program of its own has closed its listener",
             |w| {
                 fleet::plain_asyncio(w);
@@ -295,6 +383,13 @@ fn one_process() {
             |w| {
                 alone(w, "@uvicorn | @lifespan | lifespan /srv/shop/main.py:9")
                     .clients(9_000, 3, 41_000);
+                let mut open =
+                    steth::snapshot::Connections::clone(w.p(10).connections.as_ref().unwrap());
+                for (at, connection) in open.list.iter_mut().enumerate() {
+                    connection.local.1 += at as u16;
+                    connection.peer.1 = 5432;
+                }
+                w.p(10).connections = Some(open.into());
                 w.watch(1.0)
             },
             Starting,
@@ -618,6 +713,21 @@ fn several_processes() {
             },
             Draining,
             &[(11, Draining)],
+        ),
+        (
+            "gunicorn's master stops, and waits for a worker that is in a request",
+            |w| {
+                fleet::gunicorn_sync(w);
+                w.end(12, End::Code(0));
+                w.p(10).main("@arbiter-stop").drops(500);
+                w.p(11)
+                    .main("@sync-request | export /srv/shop/views.py:20")
+                    .accepts_nothing()
+                    .clients(9_000, 1, 8000);
+                w.watch(4.0)
+            },
+            Draining,
+            &[(10, Draining), (11, Draining)],
         ),
         (
             "a worker that is on its way out beside one that serves",

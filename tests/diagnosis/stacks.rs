@@ -117,6 +117,7 @@ const NAMED: &[(&str, &str)] = &[
         "<module> /venv/bin/gunicorn:8 | run pkg+gunicorn/app/wsgiapp.py:66 | Application.run pkg+gunicorn/app/base.py:235 | Arbiter.run pkg+gunicorn/arbiter.py:201",
     ),
     ("arbiter-idle", "@arbiter | Arbiter.sleep pkg+gunicorn/arbiter.py:357"),
+    ("arbiter-stop", "@arbiter | Arbiter.halt pkg+gunicorn/arbiter.py:430 | Arbiter.stop pkg+gunicorn/arbiter.py:467"),
     (
         "gunicorn-worker",
         "@arbiter | Arbiter.manage_workers pkg+gunicorn/arbiter.py:570 | Arbiter.spawn_worker pkg+gunicorn/arbiter.py:608 | Worker.init_process pkg+gunicorn/workers/base.py:142",

@@ -23,6 +23,8 @@ use super::stacks::frames;
 
 /// The network namespace that everything lives in.
 const NETNS: u64 = 4_026_531_840;
+/// Where arguments lie.
+const ARGUMENTS: u64 = 0x7ffd_0000_1000;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A machine, and somebody who looks at it.
@@ -137,6 +139,7 @@ impl World {
             netns: Some(NETNS),
             accepting: Some(Vec::new()),
             cgroup: None,
+            arg_start: Some(ARGUMENTS),
             heartbeat: None,
             python: None,
         };
@@ -484,6 +487,8 @@ fn fresh(process: &Process, now: Moment) -> Process {
 pub trait Build {
     /// Its parent.
     fn parent(&mut self, pid: u32) -> &mut Self;
+    /// It runs another program from now on, which has opened nothing yet.
+    fn execs(&mut self, cmdline: &str) -> &mut Self;
     /// What its main thread runs; it sleeps in a system call there.
     fn main(&mut self, stack: &str) -> &mut Self;
     /// The main thread waits in its poll.
@@ -492,6 +497,10 @@ pub trait Build {
     fn doing(&mut self, activity: Activity) -> &mut Self;
     /// Another thread, or the same anew.
     fn thread(&mut self, tid: u32, name: &str, stack: &str, activity: Activity) -> &mut Self;
+    /// This thread ends.
+    fn ends_thread(&mut self, tid: u32) -> &mut Self;
+    /// So many of its stacks cannot be read.
+    fn torn(&mut self, stacks: u32) -> &mut Self;
     /// It has this socket open.
     fn holds(&mut self, inode: u64) -> &mut Self;
     /// It closes this socket.
@@ -511,6 +520,16 @@ pub trait Build {
 impl Build for Process {
     fn parent(&mut self, pid: u32) -> &mut Self {
         self.ppid = pid;
+        self
+    }
+
+    fn execs(&mut self, cmdline: &str) -> &mut Self {
+        self.cmdline = cmdline.split(' ').map(str::to_owned).collect();
+        self.arg_start = self.arg_start.map(|at| at + 4096);
+        self.accepting = Some(Vec::new());
+        self.connections = Some(Arc::new(Connections::default()));
+        self.fds.as_mut().unwrap().sockets.clear();
+        stacks_of(self).list.clear();
         self
     }
 
@@ -548,6 +567,18 @@ impl Build for Process {
         });
         list.sort_by_key(|s| s.tid);
         self.thread_count = list.len() as u32;
+        self
+    }
+
+    fn ends_thread(&mut self, tid: u32) -> &mut Self {
+        let list = &mut stacks_of(self).list;
+        list.retain(|s| s.tid != Some(tid));
+        self.thread_count = list.len() as u32;
+        self
+    }
+
+    fn torn(&mut self, stacks: u32) -> &mut Self {
+        stacks_of(self).torn = stacks;
         self
     }
 

@@ -139,6 +139,7 @@ pub fn process(pid: u32, ppid: u32, cmdline: &str) -> Process {
         netns: Some(4_026_531_840),
         accepting: Some(Vec::new()),
         cgroup: None,
+        arg_start: None,
         heartbeat: None,
         python: Some(Python {
             version: Some("3.11.7".into()),

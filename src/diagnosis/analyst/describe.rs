@@ -9,7 +9,7 @@ use crate::diagnosis::history::History;
 use crate::diagnosis::phase::{Evidence, Whole, works};
 use crate::diagnosis::rule::{self, Case};
 use crate::diagnosis::{
-    Code, Member, Phase, Role, Server, ServerListener, crashes, sockets, timeouts, why,
+    Code, Member, Phase, Role, Server, ServerListener, crashes, draining, sockets, timeouts, why,
 };
 use crate::snapshot::{Moment, ProcessKey, Snapshot};
 
@@ -33,6 +33,7 @@ impl Analyst {
             return Arc::new(empty_server(id, family, at));
         };
         record.note_members(family, snapshot, history);
+        let ending = draining::ends(&family.root);
         let evidence = Evidence {
             at,
             kind: family.kind,
@@ -42,6 +43,7 @@ impl Analyst {
             asked: &family.root.cmdline,
             killed_at: record.killed_at(),
             before: &record.member_phases,
+            ending,
         };
         let phase_of = |(p, role): &(_, Role)| (*role, evidence.of_process(p, *role));
         let phases: Vec<(Role, Phase)> = family.members.iter().map(phase_of).collect();
@@ -55,6 +57,7 @@ impl Analyst {
             listeners: &server.listeners,
             crash_looping: deaths == Deaths::Again,
             once_served: record.has_served,
+            ending,
         };
         let phase = whole.phase();
         record.enter(phase, started_with(phase, &server), at);

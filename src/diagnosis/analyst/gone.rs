@@ -7,6 +7,9 @@ use crate::diagnosis::rule::{self, Case};
 use crate::diagnosis::{Phase, Server, crashes, why};
 use crate::snapshot::Snapshot;
 
+/// So soon after it was last seen a server has not gone unless somebody has told of its end.
+const UNTOLD_S: f64 = 1.0;
+
 impl Analyst {
     /// Servers whose processes have all gone, shown for a while with how they ended.
     pub(super) fn gone(&mut self, snapshot: &Snapshot) -> Vec<Arc<Server>> {
@@ -20,6 +23,12 @@ impl Analyst {
             let Some(last) = record.last.clone() else {
                 continue;
             };
+            // Between one program and the next (execve) nobody knows for a look what it is. An end is told.
+            let ended = record.exits.iter().any(|e| e.exit.key == record.root.key);
+            if !ended && at.seconds_since(record.seen) < UNTOLD_S {
+                gone.push(last);
+                continue;
+            }
             let mut server = Server::clone(&last);
             server.exits.clone_from(&record.exits);
             server.exits_total = record.exits_total;

@@ -23,6 +23,8 @@ pub(super) struct Record {
     pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) root: Arc<Process>,
+    /// When the root's program began.
+    began: Moment,
     pub(super) timeline: Vec<PhaseChange>,
     pub(super) since_is_bound: bool,
     pub(super) member_phases: BTreeMap<ProcessKey, (Phase, Moment)>,
@@ -45,6 +47,7 @@ impl Record {
             kind: family.kind,
             name: kind::name(&family.root, Some(family.kind)),
             root: family.root.clone(),
+            began: family.root.started,
             timeline: Vec::new(),
             since_is_bound: true,
             member_phases: BTreeMap::new(),
@@ -63,6 +66,7 @@ impl Record {
     /// Remembers who is who, and takes in the deaths of those who were or whose parent is a member.
     pub(super) fn note_members(&mut self, family: &Family, snapshot: &Snapshot, history: &History) {
         self.kind = family.kind;
+        self.note_program(family, history);
         for (process, role) in &family.members {
             self.roles.insert(process.key, *role);
             if is_dead(process) && !self.exits.iter().any(|e| e.exit.key == process.key) {
@@ -70,6 +74,29 @@ impl Record {
             }
         }
         self.note_exits(&snapshot.exits, history);
+    }
+
+    /// Another process is the root from now on.
+    pub(super) fn succeed(&mut self, root: &Arc<Process>) {
+        self.root = root.clone();
+        self.began = root.started;
+        self.has_served = false;
+    }
+
+    /// A root that runs another program is another server in the same place.
+    fn note_program(&mut self, family: &Family, history: &History) {
+        let root = &family.root;
+        let began = history
+            .tracks
+            .get(&root.key)
+            .map_or(root.started, |t| t.began);
+        if self.root.key == root.key && began > self.began {
+            self.began = began;
+            self.root = root.clone();
+            self.name = kind::name(root, Some(family.kind));
+            self.has_served = false;
+            self.kills.clear();
+        }
     }
 
     pub(super) fn note_exits(&mut self, exits: &[Exit], history: &History) {

@@ -2,8 +2,8 @@
 //! runserver runs wsgiref's socketserver.
 
 use super::Says::{
-    AcceptsForPool, BeatsToAccept, Ends, Forked, Forks, Helps, Loop, Restarts, Serves, Supervises,
-    Takes, Watches, Worker,
+    AcceptsForPool, BeatsToAccept, Ends, Exits, Forked, Forks, Helps, Loop, Restarts, Serves,
+    Supervises, Takes, Watches, Worker,
 };
 use super::{Framework, Mark, Pool, Room, Says};
 use crate::diagnosis::{Kind, Role};
@@ -87,6 +87,8 @@ pub(super) const TABLE: &[Framework] = &[
             Mark("/uvicorn/_subprocess.py", "", &[KIND]),
             Mark("/uvicorn/supervisors/", "", &[KIND, Supervises]),
             Mark("/uvicorn/supervisors/basereload.py", "", &[Restarts]),
+            Mark("/uvicorn/supervisors/basereload.py", "shutdown", &[Ends]),
+            Mark("/uvicorn/supervisors/multiprocess.py", "join_all", &[Ends]),
             Mark("/uvicorn/workers.py", "run", &[Loop]),
             Mark("/uvicorn_worker/_workers.py", "run", &[Loop]),
         ],
@@ -248,9 +250,9 @@ pub(super) const TABLE: &[Framework] = &[
     // The interpreter on its way out.
     Framework {
         marks: &[
-            Mark("/threading.py", "_shutdown", &[Ends]),
-            Mark("/concurrent/futures/thread.py", "_python_exit", &[Ends]),
-            Mark("/multiprocessing/util.py", "_exit_function", &[Ends]),
+            Mark("/threading.py", "_shutdown", &[Exits]),
+            Mark("/concurrent/futures/thread.py", "_python_exit", &[Exits]),
+            Mark("/multiprocessing/util.py", "_exit_function", &[Exits]),
         ],
         ..BLANK
     },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::place::Place;
 use super::pools::{self, PoolTrack};
+use super::server_thread::ServerThread;
 use super::signs::{Signs, Unread};
 use crate::diagnosis::traits::Traits;
 use crate::diagnosis::{Kind, frames, kind};
@@ -20,6 +21,8 @@ const MODULES: usize = 12;
 pub struct Track {
     /// When it was first seen.
     pub first_seen: Moment,
+    /// When its program began: with the process, or when it was first seen to run another one (execve(2)).
+    pub began: Moment,
     /// The process as last seen.
     pub process: Arc<Process>,
     /// How it ended.
@@ -42,6 +45,8 @@ pub struct Track {
     pub pools: Vec<PoolTrack>,
     /// When it was last seen with a socket that it did not have before: it has taken a connection, or made one.
     pub new_socket: Option<Moment>,
+    /// The thread that serves while the main thread only looks for changed files.
+    pub server_thread: ServerThread,
     /// Since when it has had as many files open as it may have.
     pub full_since: Option<Moment>,
     /// True once it was ready to accept from a socket.
@@ -79,6 +84,7 @@ impl Track {
     pub(super) fn new(process: &Arc<Process>, ports: &BTreeSet<u16>, at: Moment) -> Self {
         let mut track = Self {
             first_seen: at,
+            began: process.started,
             process: process.clone(),
             exit: None,
             traits: Traits::of(process),
@@ -94,6 +100,7 @@ impl Track {
             took: at,
             pools: Vec::new(),
             unread: Unread::default(),
+            server_thread: ServerThread::default(),
             new_socket: None,
             full_since: None,
             sockets: (Moment(0), Vec::new()),
@@ -114,6 +121,12 @@ impl Track {
     }
 
     pub(super) fn observe(&mut self, process: &Arc<Process>, ports: &BTreeSet<u16>, at: Moment) {
+        if is_another_program(&self.process, process) {
+            // Nothing of what was known is true any more.
+            *self = Self::new(process, ports, at);
+            self.began = at;
+            return;
+        }
         if self.process.cmdline != process.cmdline {
             self.traits = Traits::of(process);
         }
@@ -216,6 +229,7 @@ impl Track {
         self.kind = self.traits.kind.or(self.kind);
         if let Some(stacks) = process.python.as_ref().and_then(|p| p.stacks.as_ref()) {
             pools::observe(&mut self.pools, stacks, process.key.pid, at);
+            self.server_thread.observe(stacks, process.key.pid, at);
         }
         let Some(main) = process.main_stack() else {
             return;
@@ -297,4 +311,18 @@ impl Track {
     pub fn same_place_s(&self, now: Moment) -> Option<f64> {
         self.stacks_at.map(|_| now.seconds_since(self.place.since))
     }
+}
+
+/// True if a process has run execve(2) since. Its command line is no proof: many write a title over it.
+fn is_another_program(before: &Process, now: &Process) -> bool {
+    let program = |p: &Process| {
+        let path = p.exe.as_ref();
+        path.map(|e| e.trim_end_matches(" (deleted)").to_owned())
+    };
+    let differ = |a: Option<_>, b: Option<_>| a.is_some() && b.is_some() && a != b;
+    before
+        .arg_start
+        .zip(now.arg_start)
+        .is_some_and(|(a, b)| a != b)
+        || differ(program(before), program(now))
 }

@@ -87,6 +87,7 @@ impl Look<'_> {
             ppid: line.ppid,
             started: units.started(line.start_time),
             sampled_at: self.looking.now,
+            arg_start: Some(line.arg_start).filter(|at| *at != 0),
             cmdline: self.cmdline(&line),
             cwd: self.link("cwd", |before| before.cwd.clone()),
             exe: self.link("exe", |before| before.exe.clone()),

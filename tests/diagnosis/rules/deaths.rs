@@ -600,3 +600,91 @@ fn a_server_whose_workers_time_out_stays_stalled_in_every_round() {
         assert_eq!(phases, ["listening", "serving", "stalled"], "{how:?}");
     }
 }
+
+/// Django's child imports its URLs in the thread that is to serve.
+fn urls(w: &mut World) {
+    fleet::runserver(w);
+    w.close(500);
+    w.p(11)
+        .main("@runserver | wait_for_apps_ready pkg+django/utils/autoreload.py:310")
+        .thread(
+            9_011,
+            "django-main-thread",
+            "@django-thread | @import | <module> /srv/shop/shop/urls.py:9",
+            Activity::Running,
+        );
+    w.watch(1.0);
+}
+
+#[test]
+fn server_thread_died() {
+    check(
+        Code::ServerThreadDied,
+        &[
+            fires(
+                "while it imported",
+                |w| {
+                    urls(w);
+                    w.p(11).main("@django-watch").ends_thread(9_011);
+                    let seen = w.watch(2.0);
+                    assert_eq!(only(&seen).phase.word(), "stalled");
+                    seen
+                },
+                Severity::Critical,
+                Some("<module>"),
+                &["pid 11", "shop/urls.py:9"],
+            ),
+            fires(
+                "before anybody looked, beside an exporter",
+                |w| {
+                    fleet::runserver(w);
+                    w.close(500);
+                    w.p(11).ends_thread(9_011).thread(
+                        9_020,
+                        "metrics",
+                        "@exporter",
+                        Activity::Selector,
+                    );
+                    let seen = w.watch(2.0);
+                    assert_eq!(only(&seen).phase.word(), "stalled");
+                    seen
+                },
+                Severity::Critical,
+                None,
+                &["nothing serves until a file changes"],
+            ),
+            fires(
+                "Flask's",
+                |w| {
+                    fleet::flask_debug(w);
+                    w.p(11).ends_thread(9_011).accepts_nothing();
+                    w.watch(2.0)
+                },
+                Severity::Critical,
+                None,
+                &["pid 11"],
+            ),
+        ],
+        &[
+            ("just now", |w| {
+                urls(w);
+                w.p(11).main("@django-watch").ends_thread(9_011);
+                w.watch(1.4)
+            }),
+            ("it still imports", |w| {
+                urls(w);
+                w.p(11).main("@django-watch");
+                w.watch(9.0)
+            }),
+            ("its stack could not be read", |w| {
+                fleet::runserver(w);
+                w.p(11).ends_thread(9_011).torn(1);
+                w.watch(9.0)
+            }),
+            ("it serves", |w| {
+                fleet::runserver(w);
+                w.watch(9.0)
+            }),
+        ],
+    );
+}

@@ -1,0 +1,59 @@
+//! Is a process shutting down that was not seen to serve? By its frames, and by connections where nothing listens any more.
+
+use super::framework::{self, Says};
+use super::kind::{self, Intent};
+use super::{ServerListener, frames};
+use crate::snapshot::{Connection, Process, Stack, TcpState};
+
+/// Ports from which the kernel takes those of clients (`net.ipv4.ip_local_port_range`, unless it was changed).
+const CLIENTS_FROM: u16 = 32768;
+
+/// True if the frames on its main thread say that it is on its way out.
+pub fn ends(process: &Process) -> bool {
+    let Some(main) = process.main_stack() else {
+        return false;
+    };
+    // A loop that a script has run and closed is not the server's: frames of a server stand around it.
+    framework::says(main, Says::Ends) && kind::by_stack(main).is_some()
+        || framework::says(main, Says::Exits) && serves_no_more(process, main)
+}
+
+/// True if a server's main thread is past its end, and no other thread may have taken its place.
+fn serves_no_more(process: &Process, main: &Stack) -> bool {
+    let stacks = process.python.as_ref().and_then(|p| p.stacks.as_ref());
+    let others = || {
+        stacks
+            .iter()
+            .flat_map(|s| &s.list)
+            .filter(|s| s.tid != main.tid)
+    };
+    let may_serve =
+        |s: &Stack| kind::by_stack(s).is_some() || frames::has_loop(s) || frames::is_importing(s);
+    let was_one = matches!(kind::intent(&process.cmdline), Intent::Serves(_));
+    was_one && !others().any(may_serve)
+}
+
+/// Connections that came in, and no socket that listens there: a server that has closed its listener and waits for them.
+/// They came in on the port that the command line names; or from one of the ports that are given to clients, to one that is
+/// not, or that several of them have in common.
+pub fn has_clients(process: &Process, asked: &[String], listeners: &[ServerListener]) -> bool {
+    let Some(connections) = &process.connections else {
+        return false;
+    };
+    let wanted = kind::wanted_port(asked);
+    let live = |c: &&Connection| {
+        use TcpState::{CloseWait, Established, FinWait1};
+        matches!(c.state, Established | CloseWait | FinWait1)
+    };
+    let listens = |port: u16| listeners.iter().any(|l| l.socket.port == port && port != 0);
+    let of_client = |c: &Connection| c.peer.1 >= CLIENTS_FROM;
+    let shared = |c: &Connection| {
+        let other = |o: &Connection| o.local.1 == c.local.1 && o.peer != c.peer && of_client(o);
+        connections.list.iter().filter(live).any(other)
+    };
+    let came_in = |c: &Connection| {
+        let looks_so = of_client(c) && (c.local.1 < CLIENTS_FROM || shared(c));
+        wanted == Some(c.local.1) || looks_so && !listens(c.local.1)
+    };
+    connections.list.iter().filter(live).any(came_in)
+}
