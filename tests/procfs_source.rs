@@ -350,6 +350,57 @@ os.execv(sys.executable,[sys.executable,'-u','-c','import os;print(os.getpid());
 }
 
 #[test]
+fn a_process_that_has_done_nothing_is_still() {
+    let mut python =
+        listening("p=select.epoll(); p.register(s, select.EPOLLIN); ready(); input(); p.poll()");
+    let mut eye = Eye::new();
+    let asleep = |p: &Process| main_state(p) == ProcessState::Sleeping;
+    let before = eye.until(python.pid(), asleep);
+    let mut still = before.clone();
+    let began = Instant::now();
+    // It may have been seen on its way to sleep.
+    while !eye.reader.is_still(&still, eye.now) {
+        assert!(began.elapsed() < Duration::from_secs(10), "{still:#?}");
+        still = eye.light(&still);
+    }
+    assert!(eye.reader.rests(&still, eye.now));
+    // Its epoll set may be shared: who else adds to it does not wake this process.
+    let later = eye.now.plus_seconds(6.0);
+    assert!(eye.reader.rests(&still, later) && !eye.reader.is_still(&still, later));
+    let mut unknown = still.clone();
+    unknown.key.start_time += 1;
+    assert!(!eye.reader.rests(&unknown, eye.now));
+    python.go_on();
+    let began = Instant::now();
+    while eye.reader.rests(&still, eye.now) {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never ran");
+    }
+    let inode = u64::from(python.number(1));
+    eye.until_light(still, |p| inodes(&p.accepting) == Some(vec![inode]));
+}
+
+#[test]
+fn files_are_listed_again_when_asked_for() {
+    let mut python = Python::start(
+        "import os,socket
+print(os.getpid()); input()
+s=socket.socket(); print('more'); input()",
+    );
+    let mut eye = Eye::new();
+    let before = eye.full(python.pid());
+    python.go_on();
+    python.line();
+    let light = eye.light(&before);
+    let (had, has) = (before.fds.as_ref().unwrap(), light.fds.as_ref().unwrap());
+    assert_eq!((has.open, has.classes), (had.open + 1, had.classes));
+    let files = eye.look(before.key.pid, Depth::Files, Some(&light));
+    let fds = files.unwrap().process.fds.unwrap();
+    assert_eq!(fds.classes.sockets, had.classes.sockets + 1);
+    assert_eq!((fds.limit, fds.open), (had.limit, had.open + 1));
+    assert!(fds.scanned_at > had.scanned_at);
+}
+
+#[test]
 fn a_process_that_is_gone_says_so() {
     let mut python = Python::start("import os; print(os.getpid()); input()");
     let mut eye = Eye::new();
