@@ -196,6 +196,32 @@ print(os.getpid(), len(os.listdir('/proc/self/fd')) - 1, int(keep[-1] is not Non
 }
 
 #[test]
+fn tcp_sockets_are_told_from_others() {
+    let mut python = Python::start(
+        "import os,socket
+def inode(s): return os.fstat(s.fileno()).st_ino
+pair=socket.socketpair(); udp=socket.socket(type=socket.SOCK_DGRAM)
+tcp=[socket.socket(), socket.socket(socket.AF_INET6)]
+print(os.getpid(), *map(inode, tcp)); input()
+tcp.append(socket.socket()); print(inode(tcp[-1])); input()",
+    );
+    let mut eye = Eye::new();
+    let first = eye.full(python.pid());
+    let mut tcp = vec![u64::from(python.number(1)), u64::from(python.number(2))];
+    tcp.sort_unstable();
+    assert_eq!(eye.reader.tcp_sockets(first.key), tcp);
+    assert_eq!(first.fds.as_ref().unwrap().sockets.len(), 5);
+    python.go_on();
+    tcp.push(python.line().parse().unwrap());
+    tcp.sort_unstable();
+    eye.look(first.key.pid, Depth::Files, Some(&first)).unwrap();
+    assert_eq!(eye.reader.tcp_sockets(first.key), tcp);
+    let mut unknown = first.key;
+    unknown.start_time += 1;
+    assert!(eye.reader.tcp_sockets(unknown).is_empty());
+}
+
+#[test]
 fn every_way_to_wait_for_a_connection_is_seen() {
     let ways = [
         ("accept", "ready(); s.accept()"),

@@ -245,6 +245,12 @@ impl ProcReader {
         known.still_holds(read, now)
     }
 
+    /// Inodes of its sockets that are TCP, or may be, at the last scan of its descriptors, sorted.
+    pub fn tcp_sockets(&self, key: ProcessKey) -> &[u64] {
+        let scanned = self.known.get(&key).and_then(|k| k.scan.as_ref());
+        scanned.map_or(&[], |scanned| &scanned.scan.tcp)
+    }
+
     /// True if the freezer of any cgroup can be looked at.
     pub fn sees_freezer(&self) -> bool {
         self.mounts.has_freezer()

@@ -16,14 +16,13 @@ use std::time::Duration;
 
 use super::clock::now;
 use super::intent::IntentReader;
-use super::netns::Namespaces;
+use super::netns::{Members, Namespaces};
 use super::procfs::{Depth, Looking, ProcError, ProcReader};
 use super::python::{StackReader, StackRequest};
 use super::{clock, memory, privilege};
-use crate::snapshot::{
-    Connections, Gap, Moment, NetNs, Process, ProcessKey, Python, Snapshot, TcpState, Thread,
-};
+use crate::snapshot::{Gap, Moment, NetNs, Process, ProcessKey, Python, Snapshot, Thread};
 
+mod connections;
 mod ledger;
 mod roster;
 
@@ -58,9 +57,7 @@ pub struct Sampler {
     /// When everybody was looked at last.
     all_at: Moment,
     listening: BTreeSet<u64>,
-    connections: BTreeMap<ProcessKey, Arc<Connections>>,
-    connections_at: Moment,
-    connections_cost: Duration,
+    connections: connections::Held,
 }
 
 const NEWBORN_S: f64 = 10.0;
@@ -73,7 +70,6 @@ const FULL_STILL_EVERY_S: f64 = 30.0;
 /// the diagnosis that a process can reach by doing nothing more.
 const LINGER_S: f64 = 3.0;
 const LARGE_TABLE: u64 = 512;
-const CONNECTIONS_LISTED: usize = 256;
 
 impl Default for Sampler {
     fn default() -> Self {
@@ -97,9 +93,7 @@ impl Sampler {
             netns_gaps: Vec::new(),
             all_at: Moment(0),
             listening: BTreeSet::new(),
-            connections: BTreeMap::new(),
-            connections_at: Moment(0),
-            connections_cost: Duration::ZERO,
+            connections: connections::Held::default(),
         }
     }
 
@@ -147,7 +141,7 @@ impl Sampler {
         for pid in self.roster.due(wishes, began, all) {
             self.read_process(pid, wishes, began);
         }
-        self.read_connections(wishes, began);
+        self.read_connections();
         self.read_stacks(wishes, began);
         self.assemble(began)
     }
@@ -185,21 +179,7 @@ impl Sampler {
         if !all && !self.roster.pythons().any(|e| e.is_hot(wishes, at)) {
             return;
         }
-        let mut members: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-        // Where somebody lives who may not be asked where: most likely in ours, which is read without any right.
-        let mut homeless = false;
-        for entry in self.roster.pythons().filter(|e| !e.is_dead()) {
-            match entry.process.netns {
-                Some(netns) => {
-                    let pids = members.entry(netns).or_default();
-                    pids.push(entry.process.key.pid);
-                }
-                None => homeless = true,
-            }
-        }
-        if let Some(own) = self.namespaces.own_inode().filter(|_| homeless) {
-            members.entry(own).or_default();
-        }
+        let members = self.members();
         let (read, gaps) = self.namespaces.read(&members, at);
         self.netns = read.into_iter().map(|n| (n.inode, n)).collect();
         self.netns_gaps = gaps;
@@ -216,64 +196,44 @@ impl Sampler {
         self.listening = listening;
     }
 
-    fn read_connections(&mut self, wishes: &Wishes, at: Moment) {
-        let pause = wishes
-            .interval_s
-            .max(self.connections_cost.as_secs_f64() * 50.0);
-        if self.connections_at != Moment(0) && at.seconds_since(self.connections_at) + 0.02 < pause
-        {
-            return;
+    /// Who lives in which namespace, and has which TCP sockets that are not known to listen.
+    fn members(&self) -> BTreeMap<u64, Members> {
+        let mut members: BTreeMap<u64, Members> = BTreeMap::new();
+        // Where somebody lives who may not be asked where: most likely in ours, which is read without any right.
+        let mut homeless = false;
+        for entry in self.roster.pythons().filter(|e| !e.is_dead()) {
+            let Some(netns) = entry.process.netns else {
+                homeless = true;
+                continue;
+            };
+            let all = members.entry(netns).or_default();
+            all.pids.push(entry.process.key.pid);
+            let sockets = self.reader.tcp_sockets(entry.process.key);
+            let others = sockets.iter().filter(|i| !self.listening.contains(i));
+            all.others.extend(others);
         }
-        self.connections_at = at;
-        let began = std::time::Instant::now();
-        self.connections.clear();
-        let netns: Vec<u64> = self.netns.keys().copied().collect();
-        for netns in netns {
-            self.read_connections_of(netns);
+        for all in members.values_mut() {
+            all.others.sort_unstable();
+            all.others.dedup();
         }
-        self.connections_cost = began.elapsed();
+        if let Some(own) = self.namespaces.own_inode().filter(|_| homeless) {
+            members.entry(own).or_default();
+        }
+        members
     }
 
-    fn read_connections_of(&mut self, netns: u64) {
-        let mut owners: BTreeMap<u64, Vec<ProcessKey>> = BTreeMap::new();
-        for entry in self
-            .roster
-            .pythons()
-            .filter(|e| e.process.netns == Some(netns))
-        {
-            for inode in entry.process.fds.iter().flat_map(|f| f.sockets.iter()) {
-                owners.entry(*inode).or_default().push(entry.process.key);
-            }
-        }
-        let Some(found) = self
-            .namespaces
-            .connections(netns, &|inode| owners.contains_key(&inode))
-        else {
-            return;
-        };
-        let mut by_owner: BTreeMap<ProcessKey, Connections> = BTreeMap::new();
-        for entry in self
-            .roster
-            .pythons()
-            .filter(|e| e.process.netns == Some(netns) && e.process.fds.is_some())
-        {
-            by_owner.insert(entry.process.key, Connections::default());
-        }
-        for connection in found {
-            for key in owners.get(&connection.inode).into_iter().flatten() {
-                if let Some(all) = by_owner.get_mut(key) {
-                    all.total += 1;
-                    count(&mut all.by_state, connection.state);
-                    if all.list.len() < CONNECTIONS_LISTED {
-                        all.list.push(connection.clone());
-                    }
+    fn read_connections(&mut self) {
+        self.connections.forget(&self.roster);
+        for netns in self.netns.keys().copied() {
+            let (roster, reader) = (&self.roster, &self.reader);
+            match self.namespaces.take_connections(netns) {
+                Some(found) => self.connections.take(roster, netns, &found),
+                None => {
+                    let listens = |inode: &u64| self.listening.contains(inode);
+                    let has_none = |key| reader.tcp_sockets(key).iter().all(listens);
+                    self.connections.leave(roster, netns, has_none);
                 }
             }
-        }
-        for (key, mut all) in by_owner {
-            all.by_state.sort_unstable();
-            all.list.sort_by_key(|c| c.inode);
-            self.connections.insert(key, Arc::new(all));
         }
     }
 
@@ -323,7 +283,7 @@ impl Sampler {
         gaps.extend(self.ledger.gap());
         for entry in self.roster.all_mut() {
             gaps.extend(entry.gaps());
-            processes.push(entry.record(self.connections.get(&entry.process.key)));
+            processes.push(entry.record(self.connections.of(entry.process.key)));
         }
         gaps.sort();
         gaps.dedup();
@@ -338,13 +298,6 @@ impl Sampler {
             gaps,
             own: clock::own_cost(Duration::from_nanos(at.0.saturating_sub(began.0))),
         }
-    }
-}
-
-fn count(by_state: &mut Vec<(TcpState, u64)>, state: TcpState) {
-    match by_state.iter_mut().find(|(s, _)| *s == state) {
-        Some((_, n)) => *n += 1,
-        None => by_state.push((state, 1)),
     }
 }
 

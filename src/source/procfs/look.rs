@@ -246,7 +246,8 @@ impl Look<'_> {
 
     fn scan(&mut self, open: u64, activity: Activity) -> Option<Scanned> {
         let began = Instant::now();
-        let scan = fds::scan(self.pid);
+        let before = self.known.scan.as_ref().map(|scanned| &scanned.scan);
+        let scan = fds::scan(self.pid, before);
         let scan = self.seen("fd", scan)?;
         Some(Scanned {
             scan,
