@@ -24,14 +24,15 @@ use std::time::{Duration, Instant};
 use steth::snapshot::{ExitStatus, Family, Listener, ListenerState, Moment, TcpState};
 use steth::source::clock;
 use steth::source::events::{self, ExitWatch, Listening, ProcEvent};
-use steth::source::netns::Namespaces;
+use steth::source::netns::{Members, Namespaces};
 use steth::source::sock_diag::{Diag, ListenerDump};
 
 fn look() -> ListenerDump {
     Diag::open()
         .expect("a sock_diag socket")
-        .listeners()
+        .walk()
         .expect("a dump")
+        .listeners
 }
 
 fn row(dump: &ListenerDump, socket: &impl AsRawFd) -> Listener {
@@ -273,16 +274,14 @@ fn unix_listeners_are_seen_by_path_and_by_abstract_name() {
 }
 
 #[test]
-fn connections_are_those_that_are_wanted() {
+fn connections_are_told_by_both_ends_and_state() {
     let listener = TcpListener::bind(v4()).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mine = inode(&client);
-    let found = Diag::open()
-        .unwrap()
-        .connections(&|inode| inode == mine)
-        .unwrap();
-    let [connection] = found.as_slice() else {
+    let found = Diag::open().unwrap().walk().unwrap().connections;
+    let of_client: Vec<_> = found.iter().filter(|c| c.inode == mine).collect();
+    let [connection] = of_client.as_slice() else {
         panic!("one connection: {found:?}")
     };
     let address = |a: SocketAddr| (a.ip(), a.port());
@@ -297,11 +296,9 @@ fn one_socket_answers_again_and_again() {
     let mut diag = Diag::open().unwrap();
     let listener = TcpListener::bind(v4()).unwrap();
     for _ in 0..50 {
-        assert_eq!(
-            row(&diag.listeners().unwrap(), &listener).state,
-            ListenerState::Listening
-        );
-        assert!(diag.connections(&|_| false).unwrap().is_empty());
+        for dump in [diag.walk().unwrap().listeners, diag.listening().unwrap()] {
+            assert_eq!(row(&dump, &listener).state, ListenerState::Listening);
+        }
     }
 }
 
@@ -309,7 +306,7 @@ fn one_socket_answers_again_and_again() {
 fn what_begins_to_listen_between_two_walks_is_seen_at_once() {
     let mut namespaces = Namespaces::new();
     let own = namespaces.own_inode().unwrap();
-    let members = BTreeMap::from([(own, vec![])]);
+    let members = BTreeMap::from([(own, Members::default())]);
     let mut look = |tick, socket: &OwnedFd| {
         let (seen, _) = namespaces.read(&members, Moment(tick));
         let inode = inode(socket);
@@ -386,6 +383,13 @@ impl Drop for Elsewhere {
     }
 }
 
+fn of_pids(pids: &[u32]) -> Members {
+    Members {
+        pids: pids.to_vec(),
+        others: Vec::new(),
+    }
+}
+
 /// A pid that nobody has: that of a child that was reaped.
 fn dead_pid() -> u32 {
     let mut child = Command::new("true").spawn().unwrap();
@@ -402,8 +406,8 @@ fn another_namespace_is_read_by_a_socket_of_its_own() {
     let mut namespaces = Namespaces::new();
     let own = namespaces.own_inode().unwrap();
     let members = BTreeMap::from([
-        (own, vec![std::process::id()]),
-        (elsewhere.netns, vec![dead_pid(), elsewhere.tid]),
+        (own, of_pids(&[std::process::id()])),
+        (elsewhere.netns, of_pids(&[dead_pid(), elsewhere.tid])),
     ]);
     for tick in 0..3 {
         let (seen, gaps) = namespaces.read(&members, Moment(tick));
@@ -425,18 +429,15 @@ fn another_namespace_is_read_by_a_socket_of_its_own() {
         let mine = seen.iter().find(|n| n.inode == own).unwrap();
         assert!(mine.listeners.iter().any(|l| l.inode == inode(&here)));
         assert!(!mine.listeners.iter().any(|l| l.inode == elsewhere.listener));
+        // The tables are walked in the first look, and not again within nanoseconds.
+        let connections = namespaces.take_connections(elsewhere.netns);
+        assert_eq!(connections, (tick == 0).then(Vec::new));
     }
-    assert_eq!(
-        namespaces.connections(elsewhere.netns, &|_| true),
-        Some(Vec::new())
-    );
-    namespaces.read(&BTreeMap::from([(own, vec![])]), Moment(4));
-    assert_eq!(
-        namespaces.connections(elsewhere.netns, &|_| true),
-        None,
-        "it is forgotten"
-    );
-    let gone = BTreeMap::from([(elsewhere.netns, vec![dead_pid()])]);
+    let walked = Moment(4).plus_seconds(5.0);
+    namespaces.read(&BTreeMap::from([(own, of_pids(&[]))]), walked);
+    let connections = namespaces.take_connections(elsewhere.netns);
+    assert_eq!(connections, None, "it is forgotten");
+    let gone = BTreeMap::from([(elsewhere.netns, of_pids(&[dead_pid()]))]);
     assert_eq!(namespaces.read(&gone, Moment(5)), (vec![], vec![]));
 }
 
@@ -452,10 +453,11 @@ fn without_the_right_to_enter_a_namespace_its_tables_are_read() {
         let result = unsafe { libc::syscall(libc::SYS_setresuid, -1, 65534, -1) };
         assert_eq!(result, 0);
         let mut namespaces = Namespaces::new();
-        let members = BTreeMap::from([(netns, vec![tid])]);
+        let members = BTreeMap::from([(netns, of_pids(&[tid]))]);
         let first = namespaces.read(&members, Moment(0));
+        let connections = namespaces.take_connections(netns);
         let again = namespaces.read(&members, Moment(1));
-        (first, again, namespaces.connections(netns, &|_| true))
+        (first, again, connections)
     });
     let ((seen, gaps), again, connections) = unprivileged.join().unwrap();
     assert_eq!((seen.clone(), gaps.clone()), again);
@@ -666,7 +668,7 @@ fn cost_of_a_look() {
     let address = listener.local_addr().unwrap();
     let mut diag = Diag::open().unwrap();
     let mut namespaces = Namespaces::new();
-    let members = BTreeMap::from([(namespaces.own_inode().unwrap(), vec![])]);
+    let members = BTreeMap::from([(namespaces.own_inode().unwrap(), Members::default())]);
     let (mut pairs, mut tick) = (Vec::new(), 0);
     for wanted in [0usize, 9_000, 20_000] {
         while pairs.len() * 2 < wanted {
@@ -680,13 +682,7 @@ fn cost_of_a_look() {
         }
         eprintln!("{} connections", pairs.len() * 2);
         time("listening", || drop(diag.listening().unwrap()));
-        time("listeners", || drop(diag.listeners().unwrap()));
-        time("connections, none wanted", || {
-            drop(diag.connections(&|_| false).unwrap())
-        });
-        time("connections, all wanted", || {
-            drop(diag.connections(&|_| true).unwrap())
-        });
+        time("walk", || drop(diag.walk().unwrap()));
         time("Namespaces::read between walks", || {
             drop(namespaces.read(&members, Moment(tick * 100_000_000)))
         });

@@ -196,6 +196,32 @@ print(os.getpid(), len(os.listdir('/proc/self/fd')) - 1, int(keep[-1] is not Non
 }
 
 #[test]
+fn tcp_sockets_are_told_from_others() {
+    let mut python = Python::start(
+        "import os,socket
+def inode(s): return os.fstat(s.fileno()).st_ino
+pair=socket.socketpair(); udp=socket.socket(type=socket.SOCK_DGRAM)
+tcp=[socket.socket(), socket.socket(socket.AF_INET6)]
+print(os.getpid(), *map(inode, tcp)); input()
+tcp.append(socket.socket()); print(inode(tcp[-1])); input()",
+    );
+    let mut eye = Eye::new();
+    let first = eye.full(python.pid());
+    let mut tcp = vec![u64::from(python.number(1)), u64::from(python.number(2))];
+    tcp.sort_unstable();
+    assert_eq!(eye.reader.tcp_sockets(first.key), tcp);
+    assert_eq!(first.fds.as_ref().unwrap().sockets.len(), 5);
+    python.go_on();
+    tcp.push(python.line().parse().unwrap());
+    tcp.sort_unstable();
+    eye.look(first.key.pid, Depth::Files, Some(&first)).unwrap();
+    assert_eq!(eye.reader.tcp_sockets(first.key), tcp);
+    let mut unknown = first.key;
+    unknown.start_time += 1;
+    assert!(eye.reader.tcp_sockets(unknown).is_empty());
+}
+
+#[test]
 fn every_way_to_wait_for_a_connection_is_seen() {
     let ways = [
         ("accept", "ready(); s.accept()"),
@@ -347,6 +373,57 @@ os.execv(sys.executable,[sys.executable,'-u','-c','import os;print(os.getpid());
     let light = eye.light(&before);
     assert_eq!((light.key, &light.comm), (before.key, &before.comm));
     assert_eq!(light.cmdline.last().unwrap(), "again");
+}
+
+#[test]
+fn a_process_that_has_done_nothing_is_still() {
+    let mut python =
+        listening("p=select.epoll(); p.register(s, select.EPOLLIN); ready(); input(); p.poll()");
+    let mut eye = Eye::new();
+    let asleep = |p: &Process| main_state(p) == ProcessState::Sleeping;
+    let before = eye.until(python.pid(), asleep);
+    let mut still = before.clone();
+    let began = Instant::now();
+    // It may have been seen on its way to sleep.
+    while !eye.reader.is_still(&still, eye.now) {
+        assert!(began.elapsed() < Duration::from_secs(10), "{still:#?}");
+        still = eye.light(&still);
+    }
+    assert!(eye.reader.rests(&still, eye.now));
+    // Its epoll set may be shared: who else adds to it does not wake this process.
+    let later = eye.now.plus_seconds(6.0);
+    assert!(eye.reader.rests(&still, later) && !eye.reader.is_still(&still, later));
+    let mut unknown = still.clone();
+    unknown.key.start_time += 1;
+    assert!(!eye.reader.rests(&unknown, eye.now));
+    python.go_on();
+    let began = Instant::now();
+    while eye.reader.rests(&still, eye.now) {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never ran");
+    }
+    let inode = u64::from(python.number(1));
+    eye.until_light(still, |p| inodes(&p.accepting) == Some(vec![inode]));
+}
+
+#[test]
+fn files_are_listed_again_when_asked_for() {
+    let mut python = Python::start(
+        "import os,socket
+print(os.getpid()); input()
+s=socket.socket(); print('more'); input()",
+    );
+    let mut eye = Eye::new();
+    let before = eye.full(python.pid());
+    python.go_on();
+    python.line();
+    let light = eye.light(&before);
+    let (had, has) = (before.fds.as_ref().unwrap(), light.fds.as_ref().unwrap());
+    assert_eq!((has.open, has.classes), (had.open + 1, had.classes));
+    let files = eye.look(before.key.pid, Depth::Files, Some(&light));
+    let fds = files.unwrap().process.fds.unwrap();
+    assert_eq!(fds.classes.sockets, had.classes.sockets + 1);
+    assert_eq!((fds.limit, fds.open), (had.limit, had.open + 1));
+    assert!(fds.scanned_at > had.scanned_at);
 }
 
 #[test]

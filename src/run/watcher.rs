@@ -16,7 +16,6 @@ pub(super) struct Watcher {
     sampler: Sampler,
     analyst: Analyst,
     pub(super) wishes: Wishes,
-    focus: Option<ProcessKey>,
     targets: Vec<Target>,
     pub(super) began: Instant,
     looked: Instant,
@@ -27,6 +26,8 @@ pub(super) struct Watcher {
 const HOT_TICK: Duration = Duration::from_millis(100);
 /// Never less between two looks, whatever happens on the machine.
 const REST: Duration = Duration::from_millis(40);
+/// Never more, however long a look took.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 
 impl Watcher {
     pub(super) fn new(targets: &[Target], interval: Duration) -> Self {
@@ -37,9 +38,9 @@ impl Watcher {
             wishes: Wishes {
                 interval_s: interval.as_secs_f64(),
                 hot: BTreeSet::new(),
+                focus: None,
                 patience: Duration::from_millis(60),
             },
-            focus: None,
             targets: targets.to_vec(),
             began: now,
             looked: now,
@@ -52,7 +53,7 @@ impl Watcher {
         self.looked = Instant::now();
         let snapshot = Arc::new(self.sampler.look(&self.wishes));
         let whole = self.analyst.observe(&snapshot);
-        self.wishes.hot = whole.attention.iter().copied().chain(self.focus).collect();
+        self.wishes.hot = whole.attention.iter().copied().collect();
         let selected = select::select(whole.clone(), &self.targets);
         let own_cpu_percent = self.own_cpu(&snapshot);
         let scene = Scene {
@@ -82,30 +83,27 @@ impl Watcher {
 
     /// Looks at this process, or at none in particular, more often from the next look on.
     pub(super) fn focus_on(&mut self, focus: Option<ProcessKey>) {
-        self.focus = focus;
-        self.wishes.hot.extend(focus);
+        self.wishes.focus = focus;
     }
 
-    /// Sleeps until the next look is due, something happens that matters, or `asked` says that it is wanted now; that is
-    /// heard within a tenth of a second.
+    /// Sleeps until the next look is due, somebody who is watched stirs, something happens that matters, or `asked` says that
+    /// a look is wanted now; that is heard within a tenth of a second.
     pub(super) fn wait(&mut self, mut asked: impl FnMut(&mut Self) -> bool) {
         let took = self.looked.elapsed();
-        let interval = Duration::from_secs_f64(self.wishes.interval_s);
-        let tick = if self.sampler.is_restless(&self.wishes) {
-            HOT_TICK.min(interval)
-        } else {
-            interval
-        };
         // A machine on which looks are dear is looked at less often: at most a third of the time.
-        let pause = tick
-            .saturating_sub(took)
-            .max(took.saturating_mul(2))
-            .max(REST)
-            .min(Duration::from_secs(5));
-        let until = Instant::now() + pause;
+        let rested = self.looked + took + took.saturating_mul(2).clamp(REST, LONGEST_REST);
+        let ticked = rested.max(self.looked + HOT_TICK);
         while !asked(self) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.sampler.wait(left.min(HOT_TICK)) {
+            let now = Instant::now();
+            let due = rested.max(now + self.sampler.due_in(&self.wishes));
+            if now >= due || now >= ticked && self.sampler.stirs(&self.wishes) {
+                break;
+            }
+            let next = if now < ticked { ticked } else { now + HOT_TICK };
+            if self
+                .sampler
+                .wait(next.min(due).saturating_duration_since(now))
+            {
                 break;
             }
         }

@@ -21,8 +21,9 @@ mod counters;
 mod interfaces;
 mod known;
 mod table;
+mod walk;
 
-use known::{Access, Known, Through};
+use known::{Access, Known, Look, Through};
 
 /// Namespaces that are known, each by what answers for it. A socket in a namespace keeps it alive, so that one that is
 /// not asked for any more is forgotten at once.
@@ -30,6 +31,15 @@ use known::{Access, Known, Through};
 pub struct Namespaces {
     own: Option<u64>,
     known: BTreeMap<u64, Known>,
+}
+
+/// Who is in a namespace.
+#[derive(Debug, Clone, Default)]
+pub struct Members {
+    /// Their pids.
+    pub pids: Vec<u32>,
+    /// Inodes of their TCP sockets that are not known to listen, sorted.
+    pub others: Vec<u64>,
 }
 
 impl Namespaces {
@@ -50,38 +60,41 @@ impl Namespaces {
     }
 
     /// Reads the namespaces that have members, sorted by inode, and forgets all others. `members` are inodes of namespaces
-    /// and the pids that are in them. A namespace whose members are all gone is left out without a gap.
+    /// and who is in them. A namespace whose members are all gone is left out without a gap.
     ///
-    /// Bound sockets and SYN queues are as old as the last walk of the kernel's tables, whose rate follows its cost (0.2 s
-    /// to 2 s); a socket that has begun to listen since, and every accept queue, is of this moment.
+    /// Bound sockets, SYN queues and connections are as old as the last walk of the kernel's tables; where another would show
+    /// something else, that is 2 s at most. A socket that has begun to listen since, and every accept queue, is of this moment.
     pub fn read(
         &mut self,
-        members: &BTreeMap<u64, Vec<u32>>,
+        members: &BTreeMap<u64, Members>,
         now: Moment,
     ) -> (Vec<Arc<NetNs>>, Vec<Gap>) {
         self.known.retain(|inode, _| members.contains_key(inode));
         let mut gaps = Vec::new();
         let mut seen = Vec::new();
-        for (&inode, pids) in members {
+        for (&inode, Members { pids, others }) in members {
+            let look = Look {
+                inode,
+                now,
+                others,
+                namespaces: members.len(),
+            };
             let Some(through) = self.through(inode, pids) else {
                 self.known.remove(&inode);
                 continue;
             };
             match self.known_as(inode, pids, through) {
-                Ok(known) => seen.extend(known.look(inode, now, members.len(), &mut gaps)),
+                Ok(known) => seen.extend(known.look(look, &mut gaps)),
                 Err(error) => gaps.push(unopened(pids.first().copied(), &error)),
             }
         }
         (seen, gaps)
     }
 
-    /// TCP connections of the wanted inodes in a namespace that [`Self::read`] was asked for last. `None` if they cannot be read.
-    pub fn connections(
-        &mut self,
-        netns: u64,
-        wanted: &dyn Fn(u64) -> bool,
-    ) -> Option<Vec<Connection>> {
-        self.known.get_mut(&netns)?.connections(wanted)
+    /// TCP connections in a namespace, if the last [`Self::read`] has read them: `None` where those that were read before it
+    /// still hold, or none can be read.
+    pub fn take_connections(&mut self, netns: u64) -> Option<Vec<Connection>> {
+        self.known.get_mut(&netns)?.take_connections()
     }
 
     /// Through whom a namespace is seen now; `None` if nobody is in it.

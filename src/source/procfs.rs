@@ -22,12 +22,15 @@ mod epoll;
 mod fds;
 mod file;
 mod heartbeat;
+mod held;
 pub(crate) mod identity;
 mod look;
+mod pulse;
 mod stat;
 mod threads;
 mod waits;
 
+use held::{Probe, Shelf};
 use look::{Known, Look};
 pub use stat::StatLine;
 
@@ -58,6 +61,8 @@ pub enum ProcError {
 pub enum Depth {
     /// State, CPU time, threads, the number of descriptors, who accepts, the heartbeat; the rest is taken over.
     Light,
+    /// The same, and what the descriptors are.
+    Files,
     /// Everything.
     Full,
 }
@@ -90,6 +95,7 @@ pub struct ProcReader {
     units: stat::Units,
     mounts: cgroup::Mounts,
     rights: Rights,
+    shelf: Shelf,
     known: HashMap<ProcessKey, Known>,
     swept_at: Moment,
     buffer: Vec<u8>,
@@ -118,6 +124,7 @@ impl ProcReader {
                 euid: privileges.euid,
                 ptrace: privileges.cap_sys_ptrace,
             },
+            shelf: Shelf::of_this_program(),
             known: HashMap::new(),
             swept_at: Moment::default(),
             buffer: Vec::new(),
@@ -131,8 +138,18 @@ impl ProcReader {
 
     /// Reads `/proc/PID/stat` only.
     pub fn stat(&self, pid: u32) -> Result<StatLine, ProcError> {
+        self.stat_through(&mut Probe::default(), pid, None)
+    }
+
+    fn stat_through(
+        &self,
+        probe: &mut Probe,
+        pid: u32,
+        shelf: Option<&Shelf>,
+    ) -> Result<StatLine, ProcError> {
         let mut room = [0u8; file::SMALL];
-        let line = file::read_small(&format!("/proc/{pid}/stat"), &mut room)
+        let line = probe
+            .read(|| format!("/proc/{pid}/stat"), shelf, &mut room)
             .map_err(|error| file::error_of("stat", error))?;
         let mut line = stat::parse_stat(line, self.units).ok_or_else(|| ProcError::Io {
             what: "stat",
@@ -169,17 +186,23 @@ impl ProcReader {
         previous: Option<&Process>,
         looking: &Looking<'_>,
     ) -> Result<ReadOut, ProcError> {
-        let line = self.stat(pid)?;
-        let key = line.key();
         self.forget_unseen(looking.now);
-        let known = self.known.remove(&key);
-        let previous = previous.filter(|before| before.key == key && known.is_some());
+        let known = previous.and_then(|before| self.known.remove(&before.key));
         let mut known = known.unwrap_or_default();
+        let mut probe = std::mem::take(&mut known.pulse.stat);
+        let line = self.stat_through(&mut probe, pid, Some(&self.shelf))?;
+        let key = line.key();
+        if previous.is_none_or(|before| before.key != key) {
+            known = self.known.remove(&key).unwrap_or_default();
+        }
+        let previous =
+            previous.filter(|before| before.key == key && known.seen_at != Moment::default());
         known.seen_at = looking.now;
-        let depth = if previous.is_some() {
-            depth
-        } else {
-            Depth::Full
+        known.pulse.stat = probe;
+        let depth = match previous {
+            // Another program is another executable.
+            Some(before) if before.comm == line.comm && known.arg_start == line.arg_start => depth,
+            _ => Depth::Full,
         };
         let mut look = Look {
             pid,
@@ -189,6 +212,7 @@ impl ProcReader {
             denied: known.still_denied(depth),
             known: &mut known,
             mounts: &self.mounts,
+            shelf: &self.shelf,
             buffer: &mut self.buffer,
         };
         let process = look.process(line, self.units)?;
@@ -200,6 +224,31 @@ impl ProcReader {
         known.denied.clone_from(&denied);
         self.known.insert(key, known);
         Ok(ReadOut { process, denied })
+    }
+
+    /// True if none of the process's threads has run since this record was read. Costs a read of `stat`, and of `schedstat` for
+    /// each thread.
+    pub fn rests(&mut self, read: &Process, now: Moment) -> bool {
+        self.known.get_mut(&read.key).is_some_and(|known| {
+            known.seen_at = now;
+            known.pulse.rests(read)
+        })
+    }
+
+    /// True if a look at a process now would find what the last one found, which was this record: it rests, and nothing
+    /// of it has an age. Costs what [`Self::rests`] does.
+    pub fn is_still(&mut self, read: &Process, now: Moment) -> bool {
+        let Some(known) = self.known.get_mut(&read.key) else {
+            return false;
+        };
+        known.seen_at = now;
+        known.still_holds(read, now)
+    }
+
+    /// Inodes of its sockets that are TCP, or may be, at the last scan of its descriptors, sorted.
+    pub fn tcp_sockets(&self, key: ProcessKey) -> &[u64] {
+        let scanned = self.known.get(&key).and_then(|k| k.scan.as_ref());
+        scanned.map_or(&[], |scanned| &scanned.scan.tcp)
     }
 
     /// True if the freezer of any cgroup can be looked at.

@@ -16,14 +16,13 @@ use std::time::Duration;
 
 use super::clock::now;
 use super::intent::IntentReader;
-use super::netns::Namespaces;
+use super::netns::{Members, Namespaces};
 use super::procfs::{Depth, Looking, ProcError, ProcReader};
 use super::python::{StackReader, StackRequest};
 use super::{clock, memory, privilege};
-use crate::snapshot::{
-    Connections, Gap, Moment, NetNs, Process, ProcessKey, Python, Snapshot, TcpState, Thread,
-};
+use crate::snapshot::{Gap, Moment, NetNs, Process, ProcessKey, Python, Snapshot, Thread};
 
+mod connections;
 mod ledger;
 mod roster;
 
@@ -35,8 +34,10 @@ use roster::{Entry, Roster};
 pub struct Wishes {
     /// Seconds between looks at quiet processes.
     pub interval_s: f64,
-    /// Processes to be looked at closely: those that the diagnosis or the user asks for.
+    /// Processes to be looked at closely, as the diagnosis asks.
     pub hot: BTreeSet<ProcessKey>,
+    /// The process that the user looks at.
+    pub focus: Option<ProcessKey>,
     /// How long this look may wait for stacks.
     pub patience: Duration,
 }
@@ -53,17 +54,22 @@ pub struct Sampler {
     intents: IntentReader,
     netns: BTreeMap<u64, Arc<NetNs>>,
     netns_gaps: Vec<Gap>,
-    netns_at: Moment,
+    /// When everybody was looked at last.
+    all_at: Moment,
     listening: BTreeSet<u64>,
-    connections: BTreeMap<ProcessKey, Arc<Connections>>,
-    connections_at: Moment,
-    connections_cost: Duration,
+    connections: connections::Held,
 }
 
 const NEWBORN_S: f64 = 10.0;
+/// All of a process is read this often: of one that runs, of one that is watched closely, of one that does nothing. What of
+/// the last can change is its limits, its cgroup and its tracer, by somebody else's hand.
 const FULL_EVERY_S: f64 = 5.0;
+const FULL_HOT_EVERY_S: f64 = 1.0;
+const FULL_STILL_EVERY_S: f64 = 30.0;
+/// Looks are as close as can be until so long after somebody who is watched has done something: longer than any threshold of
+/// the diagnosis that a process can reach by doing nothing more.
+const LINGER_S: f64 = 3.0;
 const LARGE_TABLE: u64 = 512;
-const CONNECTIONS_LISTED: usize = 256;
 
 impl Default for Sampler {
     fn default() -> Self {
@@ -85,11 +91,9 @@ impl Sampler {
             intents: IntentReader::default(),
             netns: BTreeMap::new(),
             netns_gaps: Vec::new(),
-            netns_at: Moment(0),
+            all_at: Moment(0),
             listening: BTreeSet::new(),
-            connections: BTreeMap::new(),
-            connections_at: Moment(0),
-            connections_cost: Duration::ZERO,
+            connections: connections::Held::default(),
         }
     }
 
@@ -98,17 +102,33 @@ impl Sampler {
         self.ledger.wait(longest, &mut self.roster)
     }
 
-    /// True if somebody is new or was asked to be looked at closely: the next look should come soon.
-    pub fn is_restless(&self, wishes: &Wishes) -> bool {
+    /// True if the next look should come soon: somebody who is watched closely has done something since the last one, or not
+    /// long before it. Costs a few short reads for each of those.
+    pub fn stirs(&mut self, wishes: &Wishes) -> bool {
         let at = now();
-        self.roster
+        let watched: Vec<&Entry> = self
+            .roster
             .pythons()
-            .any(|e| wishes.hot.contains(&e.process.key) || e.is_newborn(at))
+            .filter(|e| e.is_hot(wishes, at))
+            .collect();
+        let lingers =
+            |e: &&Entry| e.is_urgent(wishes, at) && at.seconds_since(e.stirred_at) < LINGER_S;
+        watched.iter().any(lingers) || watched.iter().any(|e| !self.reader.rests(&e.process, at))
+    }
+
+    /// How long it is until everybody is due to be looked at.
+    pub fn due_in(&self, wishes: &Wishes) -> Duration {
+        let left = wishes.interval_s - now().seconds_since(self.all_at);
+        Duration::try_from_secs_f64(left).unwrap_or_default()
     }
 
     /// Takes a look.
     pub fn look(&mut self, wishes: &Wishes) -> Snapshot {
         let began = now();
+        let all = began.seconds_since(self.all_at) + 0.02 >= wishes.interval_s;
+        if all {
+            self.all_at = began;
+        }
         self.ledger.drain(&mut self.roster);
         self.roster.scan(
             &mut self.reader,
@@ -117,43 +137,33 @@ impl Sampler {
             self.ledger.source(),
         );
         // Who accepts depends on which sockets listen, and that on the namespaces that processes live in: in this order.
-        self.read_namespaces(wishes, began);
-        self.read_processes(wishes, began);
-        self.read_connections(wishes, began);
+        self.read_namespaces(wishes, began, all);
+        for pid in self.roster.due(wishes, began, all) {
+            self.read_process(pid, wishes, began);
+        }
+        self.read_connections();
         self.read_stacks(wishes, began);
         self.assemble(began)
-    }
-
-    fn read_processes(&mut self, wishes: &Wishes, at: Moment) {
-        let due: Vec<u32> = self.roster.due(wishes, at);
-        for pid in due {
-            self.read_process(pid, wishes, at);
-        }
     }
 
     fn read_process(&mut self, pid: u32, wishes: &Wishes, at: Moment) {
         let Some(entry) = self.roster.entry(pid) else {
             return;
         };
-        let hot = entry.is_hot(wishes, at);
-        let large = entry
-            .process
-            .fds
-            .as_ref()
-            .is_some_and(|f| f.open > LARGE_TABLE);
-        let stale = at.seconds_since(entry.full_at);
-        let searched = entry.has_news() && stale >= wishes.interval_s.min(1.0);
-        let full = stale >= FULL_EVERY_S || hot && (!large || stale >= 1.0) || searched;
+        let still = !entry.listeners_moved && self.reader.is_still(&entry.process, at);
+        if still && at.seconds_since(entry.full_at) < FULL_STILL_EVERY_S {
+            return entry.still(at);
+        }
+        let depth = entry.depth(wishes, at);
         let listening = &self.listening;
         let looking = Looking {
             now: at,
             memory: &|address, into| memory::read_exact_at(pid, address, into).is_ok(),
             wanted_listeners: &|inode| listening.contains(&inode),
         };
-        let depth = if full { Depth::Full } else { Depth::Light };
         match self.reader.read(pid, depth, Some(&entry.process), &looking) {
             Ok(out) if entry.is_another(&out.process) => self.replace(pid, &out.process, at),
-            Ok(out) => entry.take(out.process, out.denied, full, at),
+            Ok(out) => entry.take(out.process, out.denied, depth, at),
             Err(ProcError::Gone) => self.ledger.missed(&mut self.roster, pid, at),
             Err(error) => entry.fail(&error),
         }
@@ -165,101 +175,65 @@ impl Sampler {
         self.roster.announced(&mut self.reader, pid, at);
     }
 
-    fn read_namespaces(&mut self, wishes: &Wishes, at: Moment) {
-        let age = at.seconds_since(self.netns_at);
-        let restless = self.roster.pythons().any(|e| e.is_hot(wishes, at));
-        if self.netns_at != Moment(0) && age + 0.02 < wishes.interval_s && !restless {
+    fn read_namespaces(&mut self, wishes: &Wishes, at: Moment, all: bool) {
+        if !all && !self.roster.pythons().any(|e| e.is_hot(wishes, at)) {
             return;
         }
-        let mut members: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-        // Where somebody lives who may not be asked where: most likely in ours, which is read without any right.
-        let mut homeless = false;
-        for entry in self.roster.pythons().filter(|e| !e.is_dead()) {
-            match entry.process.netns {
-                Some(netns) => {
-                    let pids = members.entry(netns).or_default();
-                    pids.push(entry.process.key.pid);
-                }
-                None => homeless = true,
-            }
-        }
-        if let Some(own) = self.namespaces.own_inode().filter(|_| homeless) {
-            members.entry(own).or_default();
-        }
+        let members = self.members();
         let (read, gaps) = self.namespaces.read(&members, at);
         self.netns = read.into_iter().map(|n| (n.inode, n)).collect();
         self.netns_gaps = gaps;
-        self.netns_at = at;
         let listening: BTreeSet<u64> = self
             .netns
             .values()
             .flat_map(|n| n.listeners.iter().map(|l| l.inode))
             .collect();
-        if listening.difference(&self.listening).next().is_some() {
-            // Whoever opened it has run since its descriptors were listed.
-            self.roster.sockets_moved();
+        if listening != self.listening {
+            // Whoever opened one has run since its descriptors were listed.
+            let some_are_new = !listening.is_subset(&self.listening);
+            self.roster.listeners_moved(some_are_new);
         }
         self.listening = listening;
     }
 
-    fn read_connections(&mut self, wishes: &Wishes, at: Moment) {
-        let pause = wishes
-            .interval_s
-            .max(self.connections_cost.as_secs_f64() * 50.0);
-        if self.connections_at != Moment(0) && at.seconds_since(self.connections_at) + 0.02 < pause
-        {
-            return;
+    /// Who lives in which namespace, and has which TCP sockets that are not known to listen.
+    fn members(&self) -> BTreeMap<u64, Members> {
+        let mut members: BTreeMap<u64, Members> = BTreeMap::new();
+        // Where somebody lives who may not be asked where: most likely in ours, which is read without any right.
+        let mut homeless = false;
+        for entry in self.roster.pythons().filter(|e| !e.is_dead()) {
+            let Some(netns) = entry.process.netns else {
+                homeless = true;
+                continue;
+            };
+            let all = members.entry(netns).or_default();
+            all.pids.push(entry.process.key.pid);
+            let sockets = self.reader.tcp_sockets(entry.process.key);
+            let others = sockets.iter().filter(|i| !self.listening.contains(i));
+            all.others.extend(others);
         }
-        self.connections_at = at;
-        let began = std::time::Instant::now();
-        self.connections.clear();
-        let netns: Vec<u64> = self.netns.keys().copied().collect();
-        for netns in netns {
-            self.read_connections_of(netns);
+        for all in members.values_mut() {
+            all.others.sort_unstable();
+            all.others.dedup();
         }
-        self.connections_cost = began.elapsed();
+        if let Some(own) = self.namespaces.own_inode().filter(|_| homeless) {
+            members.entry(own).or_default();
+        }
+        members
     }
 
-    fn read_connections_of(&mut self, netns: u64) {
-        let mut owners: BTreeMap<u64, Vec<ProcessKey>> = BTreeMap::new();
-        for entry in self
-            .roster
-            .pythons()
-            .filter(|e| e.process.netns == Some(netns))
-        {
-            for inode in entry.process.fds.iter().flat_map(|f| f.sockets.iter()) {
-                owners.entry(*inode).or_default().push(entry.process.key);
-            }
-        }
-        let Some(found) = self
-            .namespaces
-            .connections(netns, &|inode| owners.contains_key(&inode))
-        else {
-            return;
-        };
-        let mut by_owner: BTreeMap<ProcessKey, Connections> = BTreeMap::new();
-        for entry in self
-            .roster
-            .pythons()
-            .filter(|e| e.process.netns == Some(netns) && e.process.fds.is_some())
-        {
-            by_owner.insert(entry.process.key, Connections::default());
-        }
-        for connection in found {
-            for key in owners.get(&connection.inode).into_iter().flatten() {
-                if let Some(all) = by_owner.get_mut(key) {
-                    all.total += 1;
-                    count(&mut all.by_state, connection.state);
-                    if all.list.len() < CONNECTIONS_LISTED {
-                        all.list.push(connection.clone());
-                    }
+    fn read_connections(&mut self) {
+        self.connections.forget(&self.roster);
+        for netns in self.netns.keys().copied() {
+            let (roster, reader) = (&self.roster, &self.reader);
+            match self.namespaces.take_connections(netns) {
+                Some(found) => self.connections.take(roster, netns, &found),
+                None => {
+                    let listens = |inode: &u64| self.listening.contains(inode);
+                    let has_none = |key| reader.tcp_sockets(key).iter().all(listens);
+                    self.connections.leave(roster, netns, has_none);
                 }
             }
-        }
-        for (key, mut all) in by_owner {
-            all.by_state.sort_unstable();
-            all.list.sort_by_key(|c| c.inode);
-            self.connections.insert(key, Arc::new(all));
         }
     }
 
@@ -309,7 +283,7 @@ impl Sampler {
         gaps.extend(self.ledger.gap());
         for entry in self.roster.all_mut() {
             gaps.extend(entry.gaps());
-            processes.push(entry.record(self.connections.get(&entry.process.key)));
+            processes.push(entry.record(self.connections.of(entry.process.key)));
         }
         gaps.sort();
         gaps.dedup();
@@ -327,20 +301,41 @@ impl Sampler {
     }
 }
 
-fn count(by_state: &mut Vec<(TcpState, u64)>, state: TcpState) {
-    match by_state.iter_mut().find(|(s, _)| *s == state) {
-        Some((_, n)) => *n += 1,
-        None => by_state.push((state, 1)),
-    }
-}
-
 impl Entry {
     fn is_newborn(&self, at: Moment) -> bool {
         at.seconds_since(self.process.started) < NEWBORN_S && !self.is_dead()
     }
 
+    /// True if it is looked at closely.
     fn is_hot(&self, wishes: &Wishes, at: Moment) -> bool {
+        wishes.focus == Some(self.process.key) || self.is_urgent(wishes, at)
+    }
+
+    /// True if the diagnosis waits for what comes of it.
+    fn is_urgent(&self, wishes: &Wishes, at: Moment) -> bool {
         wishes.hot.contains(&self.process.key) || self.is_newborn(at)
+    }
+
+    /// How much of it is read, now that it is known to have done something, or that it is time.
+    fn depth(&self, wishes: &Wishes, at: Moment) -> Depth {
+        let hot = self.is_hot(wishes, at);
+        let (full_s, files_s) = (
+            at.seconds_since(self.full_at),
+            at.seconds_since(self.files_at),
+        );
+        let large = self
+            .process
+            .fds
+            .as_ref()
+            .is_some_and(|f| f.open > LARGE_TABLE);
+        let searched = self.has_news() && files_s >= wishes.interval_s.min(1.0);
+        if full_s >= FULL_EVERY_S || hot && full_s >= FULL_HOT_EVERY_S {
+            Depth::Full
+        } else if hot && (!large || files_s >= 1.0) || searched {
+            Depth::Files
+        } else {
+            Depth::Light
+        }
     }
 
     /// True if no thread had run since the stacks were read when threads were looked at last: they were as true then.

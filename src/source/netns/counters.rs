@@ -34,9 +34,36 @@ pub fn parse(text: &str) -> Option<TcpCounters> {
     found.then_some(counters)
 }
 
+/// TCP segments that the namespace behind a `/proc/PID/net` has received so far, by its `snmp`: while there are none, no
+/// connection begins. `None` if that cannot be read.
+pub fn segments_received(directory: &str) -> Option<u64> {
+    parse_segments(&fs::read_to_string(format!("{directory}/snmp")).ok()?)
+}
+
+fn parse_segments(text: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let at = names.split_ascii_whitespace().position(|n| n == "InSegs")?;
+    values.split_ascii_whitespace().nth(at)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn segments_are_found_by_name() {
+        let text = "Udp: InSegs\nUdp: 4\nTcp: MaxConn ActiveOpens InSegs OutSegs\nTcp: -1 7 80 9\n";
+        assert_eq!(parse_segments(text), Some(80));
+        for torn in [
+            "",
+            "Tcp: InSegs\n",
+            "Tcp: InSegs\nTcp:\n",
+            "Tcp: A\nTcp: 1\n",
+        ] {
+            assert_eq!(parse_segments(torn), None, "{torn:?}");
+        }
+    }
 
     #[test]
     fn counters_are_found_by_name() {

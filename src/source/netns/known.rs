@@ -1,18 +1,13 @@
-//! How one namespace is looked at, and how often its costly parts: a list of listeners takes the kernel some 20 µs, finding
-//! bound sockets and half-open connections makes it walk its whole hash tables, 1 to 5 ms on Linux 6.18 with 0 to 20,000
-//! connections.
+//! How one namespace is looked at: what listens, at every look; the rest as it was at the last walk of the kernel's tables.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::walk::{Found, Walked};
 use super::{counters, interfaces, table};
 use crate::snapshot::{Connection, Family, Gap, Listener, ListenerState, Moment, NetNs};
-use crate::source::sock_diag::{Diag, DiagError, ListenerDump};
+use crate::source::sock_diag::{Diag, DiagError, ListenerDump, Walk};
 
-/// The share of one core that walking hash tables may take, for all namespaces together: half a hundredth.
-const WALK_SHARE: u32 = 200;
-/// A walk is never put off longer than this.
-const WALK_AT_LEAST_EVERY: Duration = Duration::from_secs(2);
 /// Interfaces come and go seldom.
 const INTERFACES_EVERY_S: f64 = 5.0;
 /// The tables in /proc cost as much as a walk, and their text on top.
@@ -31,8 +26,22 @@ pub struct Known {
     last: Option<Arc<NetNs>>,
     /// When it could last be looked at as a whole.
     whole_at: Moment,
-    /// When the next walk is due.
-    walk_at: Moment,
+    walked: Option<Walked>,
+    /// Connections, if they were read in the last look.
+    connections: Option<Vec<Connection>>,
+}
+
+/// What a look at a namespace depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// The namespace.
+    pub inode: u64,
+    /// The moment of this look.
+    pub now: Moment,
+    /// TCP sockets of its members that are not known to listen, sorted.
+    pub others: &'a [u64],
+    /// How many namespaces share what walks may take.
+    pub namespaces: usize,
 }
 
 /// What answers for a namespace.
@@ -67,19 +76,16 @@ impl Known {
             interfaces: None,
             last: None,
             whole_at: Moment::default(),
-            walk_at: Moment::default(),
+            walked: None,
+            connections: None,
         }
     }
 
-    /// Looks at it; `None` if nothing could be seen. What walks of hash tables may take is shared by `namespaces`.
-    pub fn look(
-        &mut self,
-        inode: u64,
-        now: Moment,
-        namespaces: usize,
-        gaps: &mut Vec<Gap>,
-    ) -> Option<Arc<NetNs>> {
-        let seen = match self.dump(now, namespaces) {
+    /// Looks at it; `None` if nothing could be seen.
+    pub fn look(&mut self, look: Look<'_>, gaps: &mut Vec<Gap>) -> Option<Arc<NetNs>> {
+        let Look { inode, now, .. } = look;
+        self.connections = None;
+        let seen = match self.dump(look) {
             Ok(Some(dump)) => Some(self.with_dump(inode, now, dump, gaps)),
             Ok(None) => self.with_tables(inode, now, gaps),
             Err(error) => {
@@ -103,34 +109,43 @@ impl Known {
         self.last.clone().filter(|_| recent)
     }
 
-    /// TCP connections of the wanted inodes; `None` if they cannot be read.
-    pub fn connections(&mut self, wanted: &dyn Fn(u64) -> bool) -> Option<Vec<Connection>> {
-        match &mut self.access {
-            Access::Diag(diag) => diag.connections(wanted).ok(),
-            Access::Tables { .. } => {
-                table::read_connections(&self.through.directory(), wanted).ok()
-            }
-        }
+    /// TCP connections, if they were read in the last look.
+    pub fn take_connections(&mut self) -> Option<Vec<Connection>> {
+        self.connections.take()
     }
 
     /// What sock_diag tells: everything when a walk is due, else what listens, and the rest as it was at the last walk.
-    fn dump(&mut self, now: Moment, namespaces: usize) -> Result<Option<ListenerDump>, DiagError> {
+    fn dump(&mut self, look: Look<'_>) -> Result<Option<ListenerDump>, DiagError> {
         let Access::Diag(diag) = &mut self.access else {
             return Ok(None);
         };
-        if let Some(last) = self.last.as_ref().filter(|_| now < self.walk_at) {
+        let directory = self.through.directory();
+        let segments = || counters::segments_received(&directory);
+        if let (Some(last), Some(walked)) = (&self.last, &mut self.walked)
+            && !walked.is_over(look.others, look.now, segments)
+        {
             let mut dump = diag.listening()?;
-            carry(&mut dump.listeners, &last.listeners);
+            if !carry(&mut dump.listeners, &last.listeners) {
+                walked.lacks_a_listener();
+            }
             return Ok(Some(dump));
         }
+        let segments = segments();
         let start = Instant::now();
-        let dump = diag.listeners()?;
-        let namespaces = u32::try_from(namespaces).unwrap_or(u32::MAX);
-        let pause = start
-            .elapsed()
-            .saturating_mul(WALK_SHARE)
-            .saturating_mul(namespaces);
-        self.walk_at = now.plus_seconds(pause.min(WALK_AT_LEAST_EVERY).as_secs_f64());
+        let Walk {
+            listeners: dump,
+            half_open,
+            connections,
+        } = diag.walk()?;
+        let namespaces = u32::try_from(look.namespaces).unwrap_or(u32::MAX);
+        let found = Found {
+            listeners: &dump.listeners,
+            half_open,
+            segments,
+            cost: start.elapsed().saturating_mul(namespaces),
+        };
+        self.walked = Some(Walked::new(look.others, found, look.now));
+        self.connections = Some(connections);
         Ok(Some(dump))
     }
 
@@ -141,17 +156,22 @@ impl Known {
         dump: ListenerDump,
         gaps: &mut Vec<Gap>,
     ) -> Arc<NetNs> {
-        for (table, error) in &dump.missing {
-            gaps.push(self.gap(format!("{}: {error}", name(*table)), None));
+        for (tables, error) in &dump.missing {
+            for table in *tables {
+                gaps.push(self.gap(format!("{}: {error}", name(*table)), None));
+            }
         }
         let mut netns = self.netns(inode, now);
         netns.listeners = dump.listeners;
         // A family that the kernel does not have stays away: that is whole too.
-        let late = |(_, error): &(Family, DiagError)| !matches!(error, DiagError::Refused(_));
-        if !dump.missing.iter().any(late) {
+        let late = |error: &DiagError| !matches!(error, DiagError::Refused(_));
+        if !dump.missing.iter().any(|(_, error)| late(error)) {
             self.whole_at = now;
         } else if let Some(before) = self.stand_in(now) {
-            let lost = |l: &&Listener| dump.missing.iter().any(|(t, _)| *t == l.family);
+            let lost = |l: &&Listener| {
+                let mut tables = dump.missing.iter().map(|(tables, _)| tables);
+                tables.any(|t| t.contains(&l.family))
+            };
             netns
                 .listeners
                 .extend(before.listeners.iter().filter(lost).cloned());
@@ -174,8 +194,11 @@ impl Known {
             return Some(Arc::clone(fresh));
         }
         let mut netns = self.netns(inode, now);
-        match table::read_listeners(&self.through.directory()) {
-            Ok(listeners) => netns.listeners = listeners,
+        match table::read(&self.through.directory()) {
+            Ok((listeners, connections)) => {
+                netns.listeners = listeners;
+                self.connections = Some(connections);
+            }
             Err(error) => {
                 gaps.push(self.gap(format!("tables of /proc: {error}"), None));
                 return self.stand_in(now);
@@ -240,8 +263,8 @@ fn name(table: Family) -> &'static str {
 }
 
 /// Adds to what listens now what only a walk can tell, as it was at the last one: bound sockets that do not listen yet, and
-/// SYN queues. Both lists are sorted by inode.
-fn carry(listeners: &mut Vec<Listener>, before: &[Listener]) {
+/// SYN queues. Both lists are sorted by inode. False if there is a listener that the last walk did not show.
+fn carry(listeners: &mut Vec<Listener>, before: &[Listener]) -> bool {
     let now = listeners.len();
     for old in before {
         let same = listeners
@@ -255,11 +278,17 @@ fn carry(listeners: &mut Vec<Listener>, before: &[Listener]) {
         }
     }
     listeners.sort_unstable_by_key(|l| l.inode);
+    let is_new = |l: &Listener| {
+        let has_queue = l.family != Family::Unix && l.state == ListenerState::Listening;
+        has_queue && l.syn_queue.is_none()
+    };
+    !listeners.iter().any(is_new)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::sock_diag::Missing;
 
     fn socket(inode: u64, state: ListenerState, syn_queue: Option<u32>) -> Listener {
         Listener {
@@ -286,7 +315,7 @@ mod tests {
         Known::new(tables, Through::Oneself)
     }
 
-    fn dump(listeners: Vec<Listener>, missing: Vec<(Family, DiagError)>) -> ListenerDump {
+    fn dump(listeners: Vec<Listener>, missing: Missing) -> ListenerDump {
         ListenerDump {
             listeners,
             bound_visible: true,
@@ -305,7 +334,7 @@ mod tests {
             seen.listeners.iter().map(|l| l.inode).collect::<Vec<_>>()
         };
         let both = vec![socket(1, ListenerState::Listening, None)];
-        let late = || vec![(Family::Tcp4, DiagError::TimedOut)];
+        let late = || -> Missing { vec![(&[Family::Tcp4], DiagError::TimedOut)] };
         assert_eq!(look(&mut known, 100.0, dump(both, Vec::new())), [1]);
         assert_eq!(look(&mut known, 101.0, dump(Vec::new(), late())), [1]);
         assert_eq!(known.stand_in(at(102.0)).unwrap().listeners.len(), 1);
@@ -329,7 +358,7 @@ mod tests {
             socket(3, listening, None),
             socket(5, listening, None),
         ];
-        carry(&mut now, &before);
+        assert!(!carry(&mut now, &before), "the queue of 5 is not known");
         let got: Vec<_> = now
             .iter()
             .map(|l| (l.inode, l.state, l.syn_queue))
@@ -341,5 +370,7 @@ mod tests {
             (5, listening, None),
         ];
         assert_eq!(got, want);
+        now.retain(|l| l.inode == 3);
+        assert!(carry(&mut now, &before));
     }
 }

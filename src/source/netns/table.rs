@@ -20,37 +20,26 @@ const ACCEPTS: u32 = 0x1_0000;
 /// Owner of a unix socket: the table does not tell.
 const UID_UNKNOWN: u32 = u32::MAX;
 
-/// Reads the listeners of the namespace behind a `/proc/PID/net`, sorted by inode.
-pub fn read_listeners(directory: &str) -> io::Result<Vec<Listener>> {
+/// Reads the namespace behind a `/proc/PID/net`: listeners, sorted by inode, and connections that somebody has a descriptor of.
+pub fn read(directory: &str) -> io::Result<(Vec<Listener>, Vec<Connection>)> {
     let mut listeners = Vec::new();
+    let mut connections = Vec::new();
     let mut half_open = HalfOpen::default();
     for row in read_tcp(directory)? {
         match row.state {
             TcpState::Listen => listeners.push(row.into_listener()),
             TcpState::SynRecv => half_open.count(row.local.0, row.local.1),
+            _ if row.inode != 0 && connections.len() < MAX_CONNECTIONS => {
+                connections.push(row.into_connection());
+            }
             _ => {}
         }
     }
     half_open.add_to(&mut listeners);
-    listeners.extend(parse_unix(&read(&format!("{directory}/unix"))?));
+    listeners.extend(parse_unix(&read_file(&format!("{directory}/unix"))?));
     listeners.sort_unstable_by_key(|l| l.inode);
     listeners.truncate(MAX_LISTENERS);
-    Ok(listeners)
-}
-
-/// Reads the TCP connections of the wanted inodes of the namespace behind a `/proc/PID/net`.
-pub fn read_connections(
-    directory: &str,
-    wanted: &dyn Fn(u64) -> bool,
-) -> io::Result<Vec<Connection>> {
-    let rows = read_tcp(directory)?;
-    let connected = rows
-        .into_iter()
-        .filter(|r| r.inode != 0 && r.state != TcpState::Listen && wanted(r.inode));
-    Ok(connected
-        .take(MAX_CONNECTIONS)
-        .map(TcpRow::into_connection)
-        .collect())
+    Ok((listeners, connections))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +92,8 @@ impl TcpRow {
 
 /// Both tables; that of IPv6 is absent where the kernel runs without it.
 fn read_tcp(directory: &str) -> io::Result<Vec<TcpRow>> {
-    let mut rows = parse_tcp(&read(&format!("{directory}/tcp"))?);
-    match read(&format!("{directory}/tcp6")) {
+    let mut rows = parse_tcp(&read_file(&format!("{directory}/tcp"))?);
+    match read_file(&format!("{directory}/tcp6")) {
         Ok(bytes) => rows.extend(parse_tcp(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
@@ -211,7 +200,7 @@ fn split_columns<const N: usize>(line: &[u8]) -> Option<([&str; N], &[u8])> {
     Some((columns, rest))
 }
 
-fn read(path: &str) -> io::Result<Vec<u8>> {
+fn read_file(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -3,14 +3,14 @@
 use super::look::Look;
 use super::threads::Activity;
 use super::{Depth, epoll, fds, file, waits};
-use crate::snapshot::{Accepting, Moment, Thread};
+use crate::snapshot::{Accepting, Thread};
 
 /// Sockets that threads wait for in accept, poll and select.
 #[derive(Default)]
 pub(super) struct Waits {
     sockets: Vec<Accepting>,
     /// False if a thread's system call or the arrays that it names could not be read.
-    complete: bool,
+    pub(super) complete: bool,
     activity: Activity,
 }
 
@@ -54,13 +54,12 @@ impl Look<'_> {
             self.known.epolls.entry(fd).or_default();
         }
         // A set that a process shares with another may change while it sleeps itself: a full look does not trust that.
-        let quiet =
-            self.depth == Depth::Light && activity.is_quiet_since(self.known.waits.activity);
+        let quiet = self.depth != Depth::Full && activity.is_quiet_since(self.known.waits.activity);
         let now = self.looking.now;
         let mut denied = false;
         let (pid, buffer) = (self.pid, &mut *self.buffer);
         self.known.epolls.retain(|fd, set| {
-            if set.is_fresh(now) || quiet && set.read_at != Moment::default() {
+            if set.is_fresh(now) || quiet && set.is_believed(now) {
                 return true;
             }
             match epoll::read_set(pid, *fd, now, buffer) {

@@ -13,8 +13,8 @@ const FDINFO_LIMIT: u64 = 6 << 20;
 /// Sets with more entries are large.
 const LARGE: usize = 2000;
 
-/// How long a large set is believed.
-const LARGE_SECONDS: f64 = 5.0;
+/// How long a large set is believed, and how long any while its process sleeps.
+const BELIEVED_SECONDS: f64 = 5.0;
 
 /// EPOLLIN and EPOLLRDNORM.
 const READABLE: u32 = 0x1 | 0x40;
@@ -33,7 +33,12 @@ pub(super) struct EpollSet {
 impl EpollSet {
     /// True if this reading has to do for now.
     pub(super) fn is_fresh(&self, now: Moment) -> bool {
-        self.entries > LARGE && now.seconds_since(self.read_at) < LARGE_SECONDS
+        self.entries > LARGE && self.is_believed(now)
+    }
+
+    /// True if this reading does while the process sleeps.
+    pub(super) fn is_believed(&self, now: Moment) -> bool {
+        self.read_at != Moment::default() && now.seconds_since(self.read_at) < BELIEVED_SECONDS
     }
 }
 
@@ -115,14 +120,16 @@ tfd:       12 events: 80000041 data:        c  pos:12 ino:1f sdev:10\n";
     }
 
     #[test]
-    fn only_large_sets_are_believed_for_long() {
+    fn only_large_sets_are_believed_while_their_process_runs() {
         let mut set = EpollSet {
             entries: 2001,
+            read_at: Moment(1),
             ..EpollSet::default()
         };
         assert!(set.is_fresh(Moment(4_000_000_000)));
         assert!(!set.is_fresh(Moment(6_000_000_000)));
         set.entries = 2000;
-        assert!(!set.is_fresh(Moment(1)));
+        assert!(!set.is_fresh(Moment(2)) && set.is_believed(Moment(2)));
+        assert!(!EpollSet::default().is_believed(Moment(2)), "never read");
     }
 }

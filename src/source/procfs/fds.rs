@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::{file, heartbeat, threads::PATH_LIMIT};
 use crate::snapshot::FdClasses;
+use crate::source::sock_diag::sys;
 use crate::source::text;
 
 /// Descriptors that one scan looks at; `open` tells that there are more.
@@ -39,6 +40,8 @@ pub(super) struct Scan {
     pub classes: FdClasses,
     /// Inodes, sorted.
     pub sockets: Vec<u64>,
+    /// Those of them that are TCP, or may be.
+    pub tcp: Vec<u64>,
     pub stdio: [Option<String>; 3],
     /// Descriptors that are epoll sets.
     pub epolls: Vec<u32>,
@@ -58,8 +61,8 @@ pub(super) fn open_count(pid: u32) -> io::Result<u64> {
     Ok(std::fs::read_dir(path)?.count() as u64)
 }
 
-/// Reads the link of every descriptor.
-pub(super) fn scan(pid: u32) -> io::Result<Scan> {
+/// Reads the link of every descriptor. What a socket is does not change: the last scan is asked first.
+pub(super) fn scan(pid: u32, before: Option<&Scan>) -> io::Result<Scan> {
     let base = format!("/proc/{pid}/fd");
     let fds = file::numbers_in(&base, SCAN_LIMIT)?;
     let mut scan = Scan::default();
@@ -68,13 +71,28 @@ pub(super) fn scan(pid: u32) -> io::Result<Scan> {
         // Closed since it was listed, or a path longer than a page: it is not counted in any class.
         if let Ok(link) = file::read_link(&format!("{base}/{fd}")) {
             scan.add(*fd, &link);
+            let socket = inode_of(&link, "socket:").filter(|_| scan.tcp.len() < SOCKET_LIMIT);
+            let is_tcp = |inode: &u64| match before {
+                Some(before) => before.is_tcp(pid, *fd, *inode),
+                None => is_tcp(pid, *fd),
+            };
+            scan.tcp.extend(socket.filter(is_tcp));
             if position >= high {
                 scan.top.push((*fd, link));
             }
         }
     }
     scan.sockets.sort_unstable();
+    scan.tcp.sort_unstable();
     Ok(scan)
+}
+
+/// True if the descriptor is a TCP socket, or what it is cannot be told.
+fn is_tcp(pid: u32, fd: u32) -> bool {
+    let mut room = [0u8; 32];
+    let name = sys::socket_protocol(&format!("/proc/{pid}/fd/{fd}"), &mut room);
+    // `TCP`, `TCPv6`; `UNIX-STREAM`, `UDP`, `NETLINK`, …
+    name.is_none_or(|name| name.starts_with(b"TCP"))
 }
 
 /// True if the highest descriptors are what they were in the scan.
@@ -92,6 +110,15 @@ pub(super) fn socket_behind(pid: u32, fd: u32) -> Option<u64> {
 }
 
 impl Scan {
+    fn is_tcp(&self, pid: u32, fd: u32, inode: u64) -> bool {
+        let known = self.sockets.binary_search(&inode).is_ok();
+        if known {
+            self.tcp.binary_search(&inode).is_ok()
+        } else {
+            is_tcp(pid, fd)
+        }
+    }
+
     fn add(&mut self, fd: u32, link: &str) {
         let classes = &mut self.classes;
         let class = class_of(link);

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use super::accepting::Waits;
 use super::epoll::EpollSet;
 use super::fds::{self, Scan};
+use super::held::Shelf;
+use super::pulse::Pulse;
 use super::threads::{self, Activity};
 use super::{Depth, Looking, ProcError, StatLine, cgroup, file, heartbeat, identity, stat};
 use crate::snapshot::{Fds, Moment, Process, ProcessState, Thread};
@@ -25,6 +27,7 @@ const SCAN_SHARE: u32 = 20;
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) seen_at: Moment,
+    pub(super) pulse: Pulse,
     pub(super) arg_start: u64,
     pub(super) cgroup: cgroup::Paths,
     pub(super) scan: Option<Scanned>,
@@ -44,11 +47,24 @@ pub(super) struct Scanned {
 }
 
 impl Known {
-    /// What a light look does not ask for again was refused in the full one before it.
+    /// True if a look at this process now would find what the last one found. An epoll set that is shared with another
+    /// process may change while this one sleeps, so that it is not believed for long; a heartbeat has an age.
+    pub(super) fn still_holds(&self, read: &Process, now: Moment) -> bool {
+        self.heartbeat.is_none()
+            && (self.waits.complete || !self.denied.is_empty())
+            && self.epolls.values().all(|set| set.is_believed(now))
+            && self.pulse.rests(read)
+    }
+
+    /// What this look does not ask for again was refused in one before it.
     pub(super) fn still_denied(&self, depth: Depth) -> Vec<&'static str> {
-        let asked_in_full = |what: &&str| ["fd", "exe", "cwd", "ns/net"].contains(what);
-        let denied = self.denied.iter().copied().filter(asked_in_full);
-        denied.filter(|_| depth == Depth::Light).collect()
+        let not_asked: &[&str] = match depth {
+            Depth::Light => &["fd", "exe", "cwd", "ns/net"],
+            Depth::Files => &["exe", "cwd", "ns/net"],
+            Depth::Full => &[],
+        };
+        let denied = self.denied.iter().copied();
+        denied.filter(|what| not_asked.contains(what)).collect()
     }
 }
 
@@ -60,6 +76,7 @@ pub(super) struct Look<'a> {
     pub(super) looking: &'a Looking<'a>,
     pub(super) known: &'a mut Known,
     pub(super) mounts: &'a cgroup::Mounts,
+    pub(super) shelf: &'a Shelf,
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) denied: Vec<&'static str>,
 }
@@ -115,7 +132,8 @@ impl Look<'_> {
 
     fn threads(&mut self, line: &StatLine) -> Result<Vec<Thread>, ProcError> {
         let before = self.previous.and_then(|process| process.threads.as_deref());
-        let threads = threads::read_threads(self.pid, line.threads, before)
+        let pulse = &mut self.known.pulse;
+        let threads = threads::read_threads(self.pid, line.threads, before, pulse, self.shelf)
             .map_err(|error| file::error_of("task", error))?;
         if threads.iter().any(|thread| !thread.syscall_seen) {
             self.deny("syscall");
@@ -131,7 +149,7 @@ impl Look<'_> {
             let same = !moved && before.comm == line.comm;
             // Reading it needs the memory map of the process, which one in D may hold.
             let stuck = line.state == ProcessState::DiskSleep;
-            same && (self.depth == Depth::Light || stuck)
+            same && (self.depth != Depth::Full || stuck)
         });
         match before {
             _ if line.state == ProcessState::Zombie => Vec::new(),
@@ -196,7 +214,10 @@ impl Look<'_> {
                 ..before.clone()
             });
         }
-        let limit = identity::read_limit(self.pid);
+        let limit = match self.carried() {
+            Some(_) => before.and_then(|fds| fds.limit),
+            None => identity::read_limit(self.pid),
+        };
         if let Some(before) = before.filter(|_| self.scan_still_holds(open, activity)) {
             return Some(Fds {
                 open,
@@ -226,7 +247,8 @@ impl Look<'_> {
 
     fn scan(&mut self, open: u64, activity: Activity) -> Option<Scanned> {
         let began = Instant::now();
-        let scan = fds::scan(self.pid);
+        let before = self.known.scan.as_ref().map(|scanned| &scanned.scan);
+        let scan = fds::scan(self.pid, before);
         let scan = self.seen("fd", scan)?;
         Some(Scanned {
             scan,
@@ -255,7 +277,7 @@ impl Look<'_> {
 
     /// The previous record, if this look takes over what seldom changes.
     fn carried(&self) -> Option<&'_ Process> {
-        self.previous.filter(|_| self.depth == Depth::Light)
+        self.previous.filter(|_| self.depth != Depth::Full)
     }
 
     fn seen<T>(&mut self, what: &'static str, result: io::Result<T>) -> Option<T> {

@@ -8,6 +8,8 @@ use std::io;
 use ::procfs::FromRead;
 use ::procfs::process::{Schedstat, Syscall as Line};
 
+use super::held::Shelf;
+use super::pulse::Pulse;
 use super::{file, stat, waits};
 use crate::snapshot::{ProcessState, Syscall, Thread};
 use crate::source::text;
@@ -46,66 +48,83 @@ pub(super) fn read_threads(
     pid: u32,
     count: u32,
     previous: Option<&[Thread]>,
+    pulse: &mut Pulse,
+    shelf: &Shelf,
 ) -> io::Result<Vec<Thread>> {
-    let known = previous.unwrap_or(&[]);
-    let expected = usize::try_from(count).unwrap_or(LIMIT).min(LIMIT);
-    // The same number of threads, and each of them still there: they are the same, without listing the directory.
-    if !known.is_empty()
-        && known.len() == expected
-        && let Some(same) = reread(pid, known)
-    {
-        return Ok(same);
+    let mut reader = Reader { pid, pulse, shelf };
+    let threads = reader.threads(count, previous.unwrap_or(&[]))?;
+    pulse.keep(&threads);
+    Ok(threads)
+}
+
+/// What reading the threads of one process needs.
+struct Reader<'a> {
+    pid: u32,
+    pulse: &'a mut Pulse,
+    shelf: &'a Shelf,
+}
+
+impl Reader<'_> {
+    fn threads(&mut self, count: u32, known: &[Thread]) -> io::Result<Vec<Thread>> {
+        let expected = usize::try_from(count).unwrap_or(LIMIT).min(LIMIT);
+        // The same number of threads, and each of them still there: they are the same, without listing the directory.
+        if !known.is_empty()
+            && known.len() == expected
+            && let Some(same) = self.reread(known)
+        {
+            return Ok(same);
+        }
+        let tids = file::numbers_in(&format!("/proc/{}/task", self.pid), LIMIT)?;
+        let threads = tids.into_iter().filter_map(|tid| {
+            let before = known.binary_search_by_key(&tid, |thread| thread.tid);
+            let before = before.ok().and_then(|at| known.get(at));
+            self.thread(tid, before).ok()
+        });
+        Ok(threads.collect())
     }
-    let tids = file::numbers_in(&format!("/proc/{pid}/task"), LIMIT)?;
-    let threads = tids.into_iter().filter_map(|tid| {
-        let before = known.binary_search_by_key(&tid, |thread| thread.tid);
-        let before = before.ok().and_then(|at| known.get(at));
-        read_thread(pid, tid, before).ok()
-    });
-    Ok(threads.collect())
-}
 
-fn reread(pid: u32, known: &[Thread]) -> Option<Vec<Thread>> {
-    let threads = known
-        .iter()
-        .map(|thread| read_thread(pid, thread.tid, Some(thread)));
-    threads.collect::<io::Result<Vec<_>>>().ok()
-}
-
-fn read_thread(pid: u32, tid: u32, before: Option<&Thread>) -> io::Result<Thread> {
-    let mut room = [0u8; file::SMALL];
-    let base = format!("/proc/{pid}/task/{tid}");
-    let (run_ns, switches) = read_schedstat(&base, &mut room)?;
-    if let Some(same) = before.filter(|before| {
-        switches > 0
-            && (before.run_ns, before.switches) == (run_ns, switches)
-            && before.state != ProcessState::Running
-    }) {
-        return Ok(same.clone());
+    fn reread(&mut self, known: &[Thread]) -> Option<Vec<Thread>> {
+        let threads = known.iter().map(|t| self.thread(t.tid, Some(t)));
+        threads.collect::<io::Result<Vec<_>>>().ok()
     }
-    let line = file::read_small(&format!("{base}/stat"), &mut room)?;
-    let (name, state) = stat::parse_thread_stat(line).ok_or(io::ErrorKind::InvalidData)?;
-    let (syscall, syscall_seen) = read_syscall(&base, &mut room)?;
-    let syscall = syscall.map(|now| resumed(now, before));
-    Ok(Thread {
-        tid,
-        name,
-        state,
-        syscall,
-        syscall_seen,
-        run_ns,
-        switches,
-        waits_on: syscall.and_then(|call| waited_for(pid, call)),
-    })
-}
 
-/// (nanoseconds on a CPU, times put on one); zeros on a kernel without CONFIG_SCHED_INFO.
-fn read_schedstat(base: &str, room: &mut [u8]) -> io::Result<(u64, u64)> {
-    match file::read_small(&format!("{base}/schedstat"), room) {
-        Ok(line) => Ok(parse_schedstat(line).unwrap_or((0, 0))),
-        // Gone, or a kernel without it: the read of `stat` that follows tells which.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((0, 0)),
-        Err(error) => Err(error),
+    fn thread(&mut self, tid: u32, before: Option<&Thread>) -> io::Result<Thread> {
+        let mut room = [0u8; file::SMALL];
+        let (run_ns, switches) = self.schedstat(tid, &mut room)?;
+        if let Some(same) = before.filter(|before| {
+            switches > 0
+                && (before.run_ns, before.switches) == (run_ns, switches)
+                && before.state != ProcessState::Running
+        }) {
+            return Ok(same.clone());
+        }
+        let base = format!("/proc/{}/task/{tid}", self.pid);
+        let line = file::read_small(&format!("{base}/stat"), &mut room)?;
+        let (name, state) = stat::parse_thread_stat(line).ok_or(io::ErrorKind::InvalidData)?;
+        let (syscall, syscall_seen) = read_syscall(&base, &mut room)?;
+        let syscall = syscall.map(|now| resumed(now, before));
+        Ok(Thread {
+            tid,
+            name,
+            state,
+            syscall,
+            syscall_seen,
+            run_ns,
+            switches,
+            waits_on: syscall.and_then(|call| waited_for(self.pid, call)),
+        })
+    }
+
+    /// (nanoseconds on a CPU, times put on one); zeros on a kernel without CONFIG_SCHED_INFO.
+    fn schedstat(&mut self, tid: u32, room: &mut [u8]) -> io::Result<(u64, u64)> {
+        let path = || format!("/proc/{}/task/{tid}/schedstat", self.pid);
+        let (probe, shelf) = self.pulse.of_thread(tid, self.shelf);
+        match probe.read(path, shelf, room) {
+            Ok(line) => Ok(parse_schedstat(line).unwrap_or((0, 0))),
+            // Gone, or a kernel without it: the read of `stat` that follows tells which.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((0, 0)),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Ledger {
     /// Pids that were born or run another program since the last look. They are looked at with the next one: most of what a
     /// busy machine starts has ended by then.
     pending: Vec<(u32, Moment)>,
+    /// When those are looked at, if no look comes before.
+    meet_at: Option<Instant>,
     reader: ProcReader,
 }
 
@@ -54,6 +56,7 @@ impl Ledger {
             missed: VecDeque::new(),
             lost: 0,
             pending: Vec::new(),
+            meet_at: None,
             reader: ProcReader::new(),
         }
     }
@@ -95,9 +98,7 @@ impl Ledger {
         while let Some(event) = self.next() {
             self.note(event, roster);
         }
-        for (pid, at) in std::mem::take(&mut self.pending) {
-            self.meet(pid, at, roster);
-        }
+        self.meet_pending(roster);
         self.note_ended(roster);
         if self.source() == EventSource::Polling {
             let pids: Vec<u32> = roster
@@ -127,14 +128,14 @@ impl Ledger {
 
     /// Sleeps, and wakes for what matters: true then.
     pub(super) fn wait(&mut self, longest: Duration, roster: &mut Roster) -> bool {
-        let mut until = Instant::now() + longest;
-        let mut met_by = None;
+        let until = Instant::now() + longest;
         loop {
-            if !self.pending.is_empty() {
-                let soon = *met_by.get_or_insert_with(|| Instant::now() + MEET_WITHIN);
-                until = until.min(soon);
+            let now = Instant::now();
+            if self.meet_at.is_some_and(|at| at <= now) && self.meet_pending(roster) {
+                return true;
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let next = self.meet_at.map_or(until, |at| until.min(at));
+            let left = next.saturating_duration_since(now);
             if left.is_zero() {
                 return false;
             }
@@ -154,7 +155,8 @@ impl Ledger {
                         return true;
                     }
                 }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
     }
@@ -204,16 +206,28 @@ impl Ledger {
     fn put_off(&mut self, pid: u32, at: Moment) {
         if self.pending.len() < BIRTHS {
             self.pending.push((pid, at));
+            self.meet_at
+                .get_or_insert_with(|| Instant::now() + MEET_WITHIN);
         }
     }
 
-    /// Looks at somebody who was born or runs another program now.
-    fn meet(&mut self, pid: u32, at: Moment, roster: &mut Roster) {
+    /// Looks at those who were born or run another program now; true if one of them is Python.
+    fn meet_pending(&mut self, roster: &mut Roster) -> bool {
+        self.meet_at = None;
+        let mut any = false;
+        for (pid, at) in std::mem::take(&mut self.pending) {
+            any |= self.meet(pid, at, roster);
+        }
+        any
+    }
+
+    fn meet(&mut self, pid: u32, at: Moment, roster: &mut Roster) -> bool {
         roster.announced(&mut self.reader, pid, at);
         let python = roster.known(pid).is_some_and(|e| e.python.is_some());
         if let Some(birth) = self.births.get_mut(&pid) {
             birth.python = python;
         }
+        python
     }
 
     fn replaced(&mut self, pid: u32, at: Moment, roster: &mut Roster) -> bool {

@@ -21,6 +21,8 @@ pub(super) struct Roster {
     swept_at: Moment,
 }
 
+/// Between two looks at those above Python processes.
+const ABOVE_EVERY_S: f64 = 5.0;
 /// Costs one stat(2) for most.
 const ASK_AGAIN_S: f64 = 3.0;
 const ASK_DENIED_AGAIN_S: f64 = 30.0;
@@ -58,9 +60,11 @@ impl Roster {
         self.entries.values_mut().filter(|e| e.python.is_some())
     }
 
-    pub(super) fn sockets_moved(&mut self) {
+    /// Other sockets listen than before, and some that did not.
+    pub(super) fn listeners_moved(&mut self, some_are_new: bool) {
         for entry in self.entries.values_mut() {
-            entry.sockets_moved = true;
+            entry.listeners_moved = true;
+            entry.sockets_moved |= some_are_new;
         }
     }
 
@@ -75,20 +79,15 @@ impl Roster {
         self.entries.remove(&pid)
     }
 
-    /// Pids that have to be read in this look.
-    pub(super) fn due(&self, wishes: &Wishes, at: Moment) -> Vec<u32> {
-        let is_due = |e: &&Entry| {
-            let pause = if e.python.is_none() {
-                5.0
-            } else {
-                wishes.interval_s - 0.02
-            };
-            e.read_at < at
-                && (e.python.is_some() && e.is_hot(wishes, at)
-                    || at.seconds_since(e.read_at) >= pause)
+    /// Pids that have to be read in this look: those that are watched closely, and in one at all the others as well.
+    pub(super) fn due(&self, wishes: &Wishes, at: Moment, all: bool) -> Vec<u32> {
+        let is_due = |e: &&Entry| match e.python {
+            None => at.seconds_since(e.read_at) >= ABOVE_EVERY_S,
+            Some(_) => all || e.is_hot(wishes, at),
         };
         self.entries
             .values()
+            .filter(|e| e.read_at < at)
             .filter(is_due)
             .map(|e| e.process.key.pid)
             .collect()
@@ -202,6 +201,8 @@ impl Roster {
             let mut entry = Entry::new(out.process, python);
             entry.denied = out.denied;
             entry.full_at = at;
+            entry.files_at = at;
+            entry.stirred_at = at;
             self.entries.insert(pid, entry);
         }
     }

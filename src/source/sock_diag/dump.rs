@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
 
 use super::DiagError;
 use super::frame::{Content, frames};
+use super::request::Request;
 use super::sys;
 
 /// Bytes of the receive buffer at first. The kernel fills at most 32 KiB with small rows; a single row may be larger.
@@ -68,13 +68,10 @@ impl DumpSocket {
     ///
     /// # Errors
     /// When the kernel refuses the request, does not answer in time, or the rows do not fit.
-    pub fn dump(
-        &mut self,
-        request: SockDiagMessage,
-        rows: &mut impl Rows,
-    ) -> Result<(), DiagError> {
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    pub fn dump(&mut self, request: Request, rows: &mut impl Rows) -> Result<(), DiagError> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let mut message = NetlinkMessage::new(header, request.into());
         let mut last = Ok(());
         for _ in 0..ATTEMPTS {
             rows.restart();
@@ -93,8 +90,7 @@ impl DumpSocket {
         last
     }
 
-    fn send(&mut self, message: &mut NetlinkMessage<SockDiagMessage>) -> Result<(), DiagError> {
-        debug_assert!(matches!(message.payload, NetlinkPayload::InnerMessage(_)));
+    fn send(&mut self, message: &mut NetlinkMessage<Request>) -> Result<(), DiagError> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         message.header.sequence_number = self.sequence;
         message.finalize();
@@ -165,8 +161,8 @@ impl DumpSocket {
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
-    use netlink_packet_sock_diag::constants::{AF_INET, IPPROTO_TCP};
-    use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+    use netlink_packet_sock_diag::constants::AF_INET;
+    use netlink_packet_sock_diag::inet::StateFlags;
 
     use super::*;
 
@@ -187,14 +183,8 @@ mod tests {
         fn torn(&mut self) {}
     }
 
-    fn listeners(family: u8) -> SockDiagMessage {
-        SockDiagMessage::InetRequest(InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::SKMEMINFO,
-            states: StateFlags::LISTEN,
-            socket_id: SocketId::new_v4(),
-        })
+    fn listeners(family: u8) -> Request {
+        Request::tcp_of(family, StateFlags::LISTEN)
     }
 
     #[test]
@@ -227,8 +217,9 @@ mod tests {
     #[test]
     fn answers_to_an_older_question_are_skipped() {
         let mut socket = DumpSocket::open().unwrap();
-        let mut message = NetlinkMessage::from(listeners(AF_INET));
-        message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let mut message = NetlinkMessage::new(header, listeners(AF_INET).into());
         let _open = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         // Nobody reads this answer; the next question finds it in its way.
         socket.send(&mut message).unwrap();

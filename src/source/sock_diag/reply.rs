@@ -23,14 +23,16 @@ const UID_UNKNOWN: u32 = u32::MAX;
 /// Characters of a unix socket's name that are kept; the kernel's limit is 108 bytes.
 const MAX_NAME: usize = 256;
 
-/// A row of a TCP dump that asked for listeners, bound sockets and half-open connections.
+/// A row of a TCP dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TcpRow {
     /// A socket that listens or is bound.
     Listener(Listener),
     /// A half-open connection to this local address and port.
     HalfOpen(std::net::IpAddr, u16),
-    /// Anything else: not asked for.
+    /// A connection that somebody has a descriptor of.
+    Connection(Connection),
+    /// Anything else: a connection that is nobody's, or nobody's yet.
     Other,
 }
 
@@ -43,7 +45,7 @@ pub struct Parsed<T> {
     pub damaged: bool,
 }
 
-/// Reads a reply to the request for listeners. `None` if its fixed header cannot be read.
+/// Reads a reply of a TCP dump. `None` if its fixed header cannot be read.
 ///
 /// State 7 (CLOSE) in such a dump is a socket that is bound and does not listen: closed sockets are in no table, except
 /// in the one that bit 13 of `idiag_states` asks for (TCPF_BOUND_INACTIVE, net/ipv4/inet_diag.c).
@@ -61,7 +63,7 @@ pub fn parse_tcp(body: &[u8]) -> Option<Parsed<TcpRow>> {
         }
         _ => {
             return Some(Parsed {
-                row: TcpRow::Other,
+                row: connection(header),
                 damaged: false,
             });
         }
@@ -91,21 +93,13 @@ pub fn parse_tcp(body: &[u8]) -> Option<Parsed<TcpRow>> {
     })
 }
 
-/// Reads a reply to the request for connections: `Ok(None)` for sockets that are nobody's or not wanted.
-///
-/// # Errors
-/// When the fixed header cannot be read.
-pub fn parse_connection(
-    body: &[u8],
-    wanted: &dyn Fn(u64) -> bool,
-) -> Result<Option<Connection>, Malformed> {
-    let header = InetResponseHeader::parse(body).map_err(|_| Malformed)?;
+fn connection(header: InetResponseHeader) -> TcpRow {
     let inode = u64::from(header.inode);
-    if inode == 0 || !wanted(inode) {
-        return Ok(None);
+    if inode == 0 {
+        return TcpRow::Other;
     }
     let id = header.socket_id;
-    Ok(Some(Connection {
+    TcpRow::Connection(Connection {
         inode,
         state: TcpState::from_number(header.state),
         local: (id.source_address, id.source_port),
@@ -116,7 +110,7 @@ pub fn parse_connection(
             Some(Timer::Retransmit(_, count)) => count,
             _ => 0,
         },
-    }))
+    })
 }
 
 /// A reply whose fixed header cannot be read.

@@ -4,42 +4,54 @@ use std::net::IpAddr;
 
 use super::dump::Rows;
 use super::half_open::HalfOpen;
-use super::reply::{Malformed, TcpRow, parse_connection, parse_tcp, parse_unix};
+use super::reply::{Malformed, TcpRow, parse_tcp, parse_unix};
 use super::{MAX_CONNECTIONS, MAX_LISTENERS};
 use crate::snapshot::{Connection, Listener};
 
 /// Half-open connections that are kept of one dump: beyond it is a flood, and its size is known well enough.
 const MAX_HALF_OPEN: usize = 262_144;
 
-/// TCP rows of one family.
+/// TCP rows of one dump.
 #[derive(Debug, Default)]
 pub struct TcpRows {
     listeners: Vec<Listener>,
     half_open: Vec<(IpAddr, u16)>,
+    connections: Vec<Connection>,
     malformed: u32,
 }
 
-/// TCP listeners of both families.
+/// TCP sockets of both families.
 #[derive(Debug, Default)]
-pub struct TcpListeners {
+pub struct TcpSockets {
     /// With their half-open connections counted.
     pub listeners: Vec<Listener>,
+    /// How many connections are half open.
+    pub half_open: usize,
+    /// In no order.
+    pub connections: Vec<Connection>,
     /// Replies that could not be read, wholly or in part.
     pub malformed: u32,
 }
 
 impl TcpRows {
     /// Joins the families: an IPv6 listener may take IPv4 connections, so half-open ones are assigned when both are there.
-    pub fn join(mut self, mut other: TcpRows) -> TcpListeners {
+    pub fn join(mut self, mut other: TcpRows) -> TcpSockets {
         let mut half_open = HalfOpen::default();
+        let mut count = 0;
         for (address, port) in self.half_open.drain(..).chain(other.half_open.drain(..)) {
             half_open.count(address, port);
+            count += 1;
         }
         let mut listeners = self.listeners;
         listeners.append(&mut other.listeners);
         half_open.add_to(&mut listeners);
-        TcpListeners {
+        let mut connections = self.connections;
+        connections.append(&mut other.connections);
+        connections.truncate(MAX_CONNECTIONS);
+        TcpSockets {
             listeners,
+            half_open: count,
+            connections,
             malformed: self.malformed.saturating_add(other.malformed),
         }
     }
@@ -49,6 +61,7 @@ impl Rows for TcpRows {
     fn restart(&mut self) {
         self.listeners.clear();
         self.half_open.clear();
+        self.connections.clear();
         self.malformed = 0;
     }
 
@@ -64,7 +77,10 @@ impl Rows for TcpRows {
             TcpRow::HalfOpen(address, port) if self.half_open.len() < MAX_HALF_OPEN => {
                 self.half_open.push((address, port));
             }
-            TcpRow::Listener(_) | TcpRow::HalfOpen(..) | TcpRow::Other => {}
+            TcpRow::Connection(connection) if self.connections.len() < MAX_CONNECTIONS => {
+                self.connections.push(connection);
+            }
+            TcpRow::Listener(_) | TcpRow::HalfOpen(..) | TcpRow::Connection(_) | TcpRow::Other => {}
         }
     }
 
@@ -104,36 +120,4 @@ impl Rows for UnixRows {
     fn torn(&mut self) {
         self.malformed = self.malformed.saturating_add(1);
     }
-}
-
-/// Connections that are wanted, behind those that are there already.
-pub struct ConnectionRows<'a> {
-    all: &'a mut Vec<Connection>,
-    start: usize,
-    wanted: &'a dyn Fn(u64) -> bool,
-}
-
-impl<'a> ConnectionRows<'a> {
-    /// Appends to `all` what `wanted` wants.
-    pub fn new(all: &'a mut Vec<Connection>, wanted: &'a dyn Fn(u64) -> bool) -> Self {
-        let start = all.len();
-        Self { all, start, wanted }
-    }
-}
-
-impl Rows for ConnectionRows<'_> {
-    fn restart(&mut self) {
-        self.all.truncate(self.start);
-    }
-
-    fn row(&mut self, body: &[u8]) {
-        if self.all.len() >= MAX_CONNECTIONS {
-            return;
-        }
-        if let Ok(Some(connection)) = parse_connection(body, self.wanted) {
-            self.all.push(connection);
-        }
-    }
-
-    fn torn(&mut self) {}
 }

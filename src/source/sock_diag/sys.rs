@@ -1,6 +1,7 @@
 //! The system calls that std does not have, for netlink sockets, namespaces and pidfds. All `unsafe` of these sources
 //! is here; nothing here knows what the bytes mean.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -111,6 +112,22 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: c_int) -> io::Resul
             }
         }
     }
+}
+
+/// Name of the protocol of the socket behind a path such as `/proc/PID/fd/N` (`TCP`, `UNIX-STREAM`): sockfs tells it as the
+/// attribute `system.sockprotoname` (net/socket.c). `None` if it does not.
+pub fn socket_protocol<'a>(path: &str, room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let path = CString::new(path).ok()?;
+    // SAFETY: path and name end with NUL, `room` is valid for writes of its length; all live through the call.
+    let length = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            c"system.sockprotoname".as_ptr(),
+            room.as_mut_ptr().cast(),
+            room.len(),
+        )
+    };
+    room.get(..usize::try_from(length).ok()?)
 }
 
 /// Moves the calling thread into a network namespace. Call it on a thread that ends soon after.

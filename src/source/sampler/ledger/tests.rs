@@ -21,6 +21,7 @@ fn ledger() -> Ledger {
         missed: VecDeque::new(),
         lost: 0,
         pending: Vec::new(),
+        meet_at: None,
         reader: ProcReader::new(),
     }
 }

@@ -5,18 +5,24 @@ use std::sync::Arc;
 
 use crate::snapshot::{Connections, Frame, Gap, Intent, Moment, Process, Python};
 use crate::source::intent::{IntentReader, Search};
-use crate::source::procfs::ProcError;
+use crate::source::procfs::{Depth, ProcError};
 use crate::source::python::{StackAnswer, StackError};
 
 /// A process that is looked at: Python, or above a Python one.
 pub struct Entry {
     pub process: Process,
     pub python: Option<Python>,
+    /// When all of it was read last.
     pub full_at: Moment,
+    /// When its descriptors were listed last, and what the threads had run then.
+    pub files_at: Moment,
+    pub(super) files_marks: Vec<(u32, u64, u64)>,
     /// Somebody has opened a socket that listens since the descriptors were listed.
     pub(super) sockets_moved: bool,
-    /// What the threads had run when the descriptors were listed.
-    pub(super) full_marks: Vec<(u32, u64, u64)>,
+    /// Other sockets listen than when it was read: who accepts has to be asked again.
+    pub listeners_moved: bool,
+    /// When it was last seen to have done something.
+    pub stirred_at: Moment,
     /// The record as it went into the last snapshot, while nothing in it has changed.
     pub record: Option<Arc<Process>>,
     /// `(tid, run_ns, switches)` of all threads when the stacks were asked for.
@@ -37,8 +43,11 @@ impl Entry {
             process,
             python,
             full_at: Moment(0),
+            files_at: Moment(0),
+            files_marks: Vec::new(),
             sockets_moved: false,
-            full_marks: Vec::new(),
+            listeners_moved: false,
+            stirred_at: Moment(0),
             record: None,
             stack_marks: Vec::new(),
             asked_marks: Vec::new(),
@@ -75,7 +84,7 @@ impl Entry {
     }
 
     /// Takes in what was read; another command line means another program, or another title.
-    pub fn take(&mut self, process: Process, denied: Vec<&'static str>, full: bool, at: Moment) {
+    pub fn take(&mut self, process: Process, denied: Vec<&'static str>, depth: Depth, at: Moment) {
         if process.cmdline != self.process.cmdline && !process.cmdline.is_empty() {
             self.stack_marks.clear();
             self.executable = None;
@@ -84,29 +93,43 @@ impl Entry {
                 python.stacks_true_at = None;
             }
         }
+        if self.has_run(&process) {
+            self.stirred_at = at;
+        }
         self.process = process;
         self.denied = denied;
         self.read_at = at;
-        if full {
-            self.full_at = at;
-            self.full_marks = self.marks();
+        self.listeners_moved = false;
+        if depth != Depth::Light {
+            self.files_at = at;
+            self.files_marks = self.marks();
             self.sockets_moved = false;
+        }
+        if depth == Depth::Full {
+            self.full_at = at;
         }
         self.record = None;
     }
 
+    /// It was looked at, and is as it was.
+    pub fn still(&mut self, at: Moment) {
+        self.process.sampled_at = at;
+        self.read_at = at;
+        self.record = None;
+    }
+
     pub(super) fn marks(&self) -> Vec<(u32, u64, u64)> {
-        self.process
-            .threads
-            .iter()
-            .flatten()
-            .map(|t| (t.tid, t.run_ns, t.switches))
-            .collect()
+        marks(&self.process).collect()
+    }
+
+    /// True if a thread has run between the last look and the one that gave this record.
+    fn has_run(&self, read: &Process) -> bool {
+        !marks(read).eq(marks(&self.process))
     }
 
     /// True if a new listener may be this process's: it has run since its descriptors were listed.
     pub fn has_news(&self) -> bool {
-        self.sockets_moved && self.full_marks != self.marks()
+        self.sockets_moved && !self.files_marks.iter().copied().eq(marks(&self.process))
     }
 
     pub fn was_read_at(&self, at: Moment) -> bool {
@@ -258,4 +281,10 @@ impl Entry {
         }
         gaps
     }
+}
+
+/// `(tid, run_ns, switches)` of each thread.
+fn marks(process: &Process) -> impl Iterator<Item = (u32, u64, u64)> + '_ {
+    let threads = process.threads.iter().flatten();
+    threads.map(|t| (t.tid, t.run_ns, t.switches))
 }

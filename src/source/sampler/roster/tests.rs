@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::LARGE_TABLE;
 use super::*;
 use crate::snapshot::{Activity, Connections, Process, ProcessState, Stack, Stacks, Thread};
 use crate::source::procfs::ProcError;
@@ -127,7 +128,7 @@ fn stacks_of_another_command_line_are_forgotten() {
         entry.record(None);
         let mut read = process(9, "");
         read.cmdline = cmdline.split_whitespace().map(str::to_owned).collect();
-        entry.take(read, vec!["fd"], true, after(1.0));
+        entry.take(read, vec!["fd"], Depth::Full, after(1.0));
         let python = entry.python.as_ref().unwrap();
         assert_eq!(python.stacks.is_some(), kept, "{cmdline:?}");
         assert_eq!(python.stacks_true_at.is_some(), kept);
@@ -149,26 +150,26 @@ fn a_new_listener_is_news_for_who_has_run_since_its_files_were_listed() {
     };
     let mut roster = Roster::of(vec![python_entry(9)]);
     let news = |roster: &Roster| roster.known(9).unwrap().has_news();
-    let take = |roster: &mut Roster, switches, full| {
+    let take = |roster: &mut Roster, switches, depth| {
         let entry = roster.entry(9).unwrap();
-        entry.take(read(switches), vec![], full, after(1.0));
+        entry.take(read(switches), vec![], depth, after(1.0));
     };
-    take(&mut roster, 1, true);
+    take(&mut roster, 1, Depth::Files);
     assert!(!news(&roster));
-    take(&mut roster, 2, false);
+    take(&mut roster, 2, Depth::Light);
     assert!(!news(&roster), "nobody listens anew");
-    roster.sockets_moved();
+    roster.listeners_moved(true);
     assert!(news(&roster));
-    take(&mut roster, 2, false);
+    take(&mut roster, 2, Depth::Light);
     assert!(news(&roster), "a light look does not list files");
-    take(&mut roster, 2, true);
+    take(&mut roster, 2, Depth::Files);
     assert!(!news(&roster), "they are listed now");
-    take(&mut roster, 3, false);
+    take(&mut roster, 3, Depth::Light);
     assert!(!news(&roster), "nobody has begun to listen since");
-    take(&mut roster, 3, true);
-    roster.sockets_moved();
+    take(&mut roster, 3, Depth::Files);
+    roster.listeners_moved(true);
     assert!(!news(&roster), "it has not run since");
-    take(&mut roster, 4, false);
+    take(&mut roster, 4, Depth::Light);
     assert!(news(&roster));
 }
 
@@ -184,7 +185,12 @@ fn records_are_shared_until_something_changes() {
     let changes: [Change; 4] = [
         ("other connections", &|_| {}),
         ("read again", &|e| {
-            e.take(process(9, "python serve.py"), vec![], false, after(1.0))
+            e.take(
+                process(9, "python serve.py"),
+                vec![],
+                Depth::Light,
+                after(1.0),
+            )
         }),
         ("stacks", &|e| e.answer(answer(9, Ok(stacks())))),
         ("death", &|e| e.bury()),
@@ -245,11 +251,68 @@ fn stacks_stay_true_until_a_thread_runs() {
         let mut read = process(9, "python serve.py");
         read.threads = threads.clone();
         read.sampled_at = after(at);
-        entry.take(read, vec![], false, after(at));
+        entry.take(read, vec![], Depth::Light, after(at));
         assert_eq!(entry.stacks_still_true(), still, "{threads:?}");
         let true_at = entry.python.as_ref().unwrap().stacks_true_at;
         assert_eq!(true_at == Some(after(at)), still, "{threads:?}");
         at += 1.0;
+    }
+}
+
+#[test]
+fn who_is_still_was_looked_at_and_has_not_stirred() {
+    let mut entry = python_entry(9);
+    let read = |switches| {
+        let mut process = process(9, "python serve.py");
+        process.threads = Some(vec![thread(9, switches)]);
+        process
+    };
+    entry.take(read(2), vec![], Depth::Light, after(1.0));
+    assert_eq!(entry.stirred_at, after(1.0));
+    entry.take(read(2), vec![], Depth::Full, after(2.0));
+    entry.listeners_moved = true;
+    let before = entry.record(None);
+    entry.still(after(3.0));
+    assert!(entry.was_read_at(after(3.0)) && !entry.was_read_at(after(2.0)));
+    let now = entry.record(None);
+    assert_eq!(now.sampled_at, after(3.0));
+    assert_eq!(before.threads, now.threads);
+    assert_eq!(entry.stirred_at, after(1.0));
+}
+
+#[test]
+fn the_more_it_does_and_the_more_is_asked_the_more_of_it_is_read() {
+    let mut entry = python_entry(9);
+    entry.process.started = NOW;
+    let read = |entry: &mut Entry, open| {
+        let mut read = process(9, "python serve.py");
+        read.started = NOW;
+        if let Some(fds) = &mut read.fds {
+            fds.open = open;
+        }
+        entry.take(read, vec![], Depth::Full, after(20.0));
+    };
+    let wishes = |hot| Wishes {
+        interval_s: 1.0,
+        hot: if hot {
+            [process(9, "").key].into()
+        } else {
+            BTreeSet::new()
+        },
+        focus: None,
+        patience: Duration::ZERO,
+    };
+    let (small, large) = (10, LARGE_TABLE + 1);
+    for (open, hot, s, want) in [
+        (small, false, 1.0, Depth::Light),
+        (small, false, 5.0, Depth::Full),
+        (small, true, 0.1, Depth::Files),
+        (small, true, 1.0, Depth::Full),
+        (large, true, 0.1, Depth::Light),
+    ] {
+        read(&mut entry, open);
+        let got = entry.depth(&wishes(hot), after(20.0 + s));
+        assert_eq!(got, want, "{open} {hot} {s}");
     }
 }
 
@@ -273,6 +336,7 @@ fn the_hot_are_due_at_every_look_and_the_quiet_once_per_interval() {
     let mut wishes = Wishes {
         interval_s: 1.0,
         hot: BTreeSet::new(),
+        focus: None,
         patience: Duration::ZERO,
     };
     let mut above = python_entry(8);
@@ -280,14 +344,21 @@ fn the_hot_are_due_at_every_look_and_the_quiet_once_per_interval() {
     let mut roster = Roster::of(vec![above, python_entry(9)]);
     for pid in [8, 9] {
         let read = process(pid, "python serve.py");
-        roster.entry(pid).unwrap().take(read, vec![], true, NOW);
+        roster
+            .entry(pid)
+            .unwrap()
+            .take(read, vec![], Depth::Full, NOW);
     }
-    assert!(roster.due(&wishes, NOW).is_empty(), "never twice in a look");
-    assert!(roster.due(&wishes, after(0.1)).is_empty());
-    assert_eq!(roster.due(&wishes, after(1.0)), [9]);
-    assert_eq!(roster.due(&wishes, after(5.0)), [8, 9]);
+    let due = |roster: &Roster, wishes: &Wishes, s, all| roster.due(wishes, after(s), all);
+    assert!(due(&roster, &wishes, 0.0, true).is_empty(), "never twice");
+    assert!(due(&roster, &wishes, 0.1, false).is_empty());
+    assert_eq!(due(&roster, &wishes, 1.0, true), [9]);
+    assert_eq!(due(&roster, &wishes, 5.0, true), [8, 9]);
     wishes.hot = [8, 9].map(|pid| process(pid, "").key).into();
-    assert_eq!(roster.due(&wishes, after(0.1)), [9]);
+    assert_eq!(due(&roster, &wishes, 0.1, false), [9]);
+    wishes.hot.clear();
+    wishes.focus = Some(process(9, "").key);
+    assert_eq!(due(&roster, &wishes, 0.1, false), [9]);
     assert!(roster.has(process(9, "").key));
     let mut reused = process(9, "").key;
     reused.start_time += 1;
