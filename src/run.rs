@@ -19,6 +19,7 @@ use crate::cli::{Check, Cli, Command, ExitStatus, Target};
 use crate::diagnosis::{Diagnosis, Member, Phase, Role, Severity};
 use crate::select;
 use crate::snapshot::Snapshot;
+use crate::source::sampler::NOT_READ_YET;
 use crate::view::{Scene, check, json};
 
 mod doctor;
@@ -96,7 +97,8 @@ fn observe(targets: &[Target], length: Duration) -> (Scene, Diagnosis) {
         let (scene, whole) = watcher.look();
         let observed = watcher.began.elapsed();
         let late = observed >= LONGEST.max(length);
-        let silent = observed < length + SILENCE && is_silent(&scene.diagnosis);
+        let silent =
+            observed < length + SILENCE && (is_silent(&scene.diagnosis) || is_unread(&scene));
         let enough = observed >= length && (late || !silent && !is_undecided(&scene.diagnosis));
         if enough {
             return (scene, whole);
@@ -105,7 +107,7 @@ fn observe(targets: &[Target], length: Duration) -> (Scene, Diagnosis) {
     }
 }
 
-/// So much longer where a server has not got there and no rule has seen enough to say why.
+/// So much longer where a server has not got there and no rule has seen enough to say why, or where stacks are not in.
 const SILENCE: Duration = Duration::from_secs(2);
 
 fn is_silent(diagnosis: &Diagnosis) -> bool {
@@ -119,6 +121,15 @@ fn is_silent(diagnosis: &Diagnosis) -> bool {
         .servers
         .iter()
         .any(|s| waits(s.phase) && s.findings.is_empty())
+}
+
+/// Stacks have been asked for, and no answer has come.
+fn is_unread(scene: &Scene) -> bool {
+    let gaps = scene
+        .snapshot
+        .iter()
+        .flat_map(|snapshot| json::gaps_of(snapshot, &scene.diagnosis));
+    gaps.into_iter().any(|gap| gap.cause == NOT_READ_YET)
 }
 
 /// Somebody has died and it cannot be told yet whether it is a loop.

@@ -26,6 +26,9 @@ mod connections;
 mod ledger;
 mod roster;
 
+/// The cause of a gap while nothing has come of a first reading.
+pub const NOT_READ_YET: &str = "not read yet";
+
 use ledger::Ledger;
 use roster::{Entry, Roster};
 

@@ -7,6 +7,7 @@ use crate::snapshot::{Connections, Frame, Gap, Intent, Moment, Process, Python};
 use crate::source::intent::{IntentReader, Search};
 use crate::source::procfs::{Depth, ProcError};
 use crate::source::python::{StackAnswer, StackError};
+use crate::source::sampler::NOT_READ_YET;
 
 /// A process that is looked at: Python, or above a Python one.
 pub struct Entry {
@@ -250,6 +251,17 @@ impl Entry {
         }
     }
 
+    /// Why there are no stacks, and what would unlock them. One bad reading is no gap while an older one is at hand.
+    fn unread_stacks(&self) -> Option<(String, Option<String>)> {
+        let has_some = self.python.as_ref().is_some_and(|p| p.stacks.is_some());
+        match &self.stack_error {
+            None => (!has_some).then(|| (NOT_READ_YET.to_owned(), None)),
+            Some(StackError::Gone) => None,
+            Some(StackError::Torn | StackError::NotReady) if has_some => None,
+            Some(error) => Some((error.to_string(), error.unlock())),
+        }
+    }
+
     /// What of this process cannot be seen.
     pub fn gaps(&self) -> Vec<Gap> {
         if self.python.is_none() || self.is_dead() {
@@ -266,19 +278,12 @@ impl Entry {
                 unlock: Some("sudo steth (or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)".to_owned()),
             })
             .collect();
-        if let Some(error) = &self.stack_error
-            && !matches!(
-                error,
-                StackError::Torn | StackError::NotReady | StackError::Gone
-            )
-        {
-            gaps.push(Gap {
-                source: "python-stack".to_owned(),
-                pid,
-                cause: error.to_string(),
-                unlock: error.unlock(),
-            });
-        }
+        gaps.extend(self.unread_stacks().map(|(cause, unlock)| Gap {
+            source: "python-stack".to_owned(),
+            pid,
+            cause,
+            unlock,
+        }));
         gaps
     }
 }
