@@ -97,9 +97,10 @@ fn observe(targets: &[Target], length: Duration) -> (Scene, Diagnosis) {
         let (scene, whole) = watcher.look();
         let observed = watcher.began.elapsed();
         let late = observed >= LONGEST.max(length);
-        let silent =
-            observed < length + SILENCE && (is_silent(&scene.diagnosis) || is_unread(&scene));
-        let enough = observed >= length && (late || !silent && !is_undecided(&scene.diagnosis));
+        let silent = observed < length + SILENCE && is_silent(&scene.diagnosis);
+        let unread = observed < length + UNREAD && is_unread(&scene);
+        let enough =
+            observed >= length && (late || !silent && !unread && !is_undecided(&scene.diagnosis));
         if enough {
             return (scene, whole);
         }
@@ -107,7 +108,7 @@ fn observe(targets: &[Target], length: Duration) -> (Scene, Diagnosis) {
     }
 }
 
-/// So much longer where a server has not got there and no rule has seen enough to say why, or where stacks are not in.
+/// So much longer where a server has not got there and no rule has seen enough to say why.
 const SILENCE: Duration = Duration::from_secs(2);
 
 fn is_silent(diagnosis: &Diagnosis) -> bool {
@@ -122,6 +123,9 @@ fn is_silent(diagnosis: &Diagnosis) -> bool {
         .iter()
         .any(|s| waits(s.phase) && s.findings.is_empty())
 }
+
+/// So much longer for stacks: a target that hangs is told of after a second.
+const UNREAD: Duration = Duration::from_secs(5);
 
 /// Stacks have been asked for, and no answer has come.
 fn is_unread(scene: &Scene) -> bool {
