@@ -92,32 +92,47 @@ fn read_batch(pid: u32, addrs: &[u64], len: usize) -> io::Result<Vec<Vec<u8>>> {
         return Ok(vec![Vec::new(); addrs.len()]);
     }
     let mut bytes = vec![0_u8; len * addrs.len()];
-    let ranges = addrs.iter().map(|&addr| remote_range(addr, len));
-    // An address that does not fit a pointer ends the batch just as an unmapped one does.
-    let remote: Vec<libc::iovec> = ranges.map_while(Result::ok).collect();
-    if remote.is_empty() {
-        return Ok(Vec::new());
-    }
-    let local = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: len * remote.len(),
-    };
-    let (pid, count) = (kernel_pid(pid)?, remote.len() as libc::c_ulong);
-    // SAFETY: `local` is the live, exclusively owned `bytes`, at least as long as stated; `remote` is a live slice of `count`
-    // elements that hold addresses of the other process only, which the kernel checks.
-    let read = unsafe { libc::process_vm_readv(pid, &local, 1, remote.as_ptr(), count, 0) };
-    let read = match usize::try_from(read) {
-        Ok(read) => read,
-        Err(_) => match io::Error::last_os_error() {
-            e if e.raw_os_error() == Some(libc::EFAULT) => 0,
-            e => return Err(e),
-        },
-    };
+    let ranges: Vec<(u64, usize)> = addrs.iter().map(|&addr| (addr, len)).collect();
+    let read = read_ranges(pid, &ranges, &mut bytes)?;
     Ok(bytes
         .chunks_exact(len)
         .take(read / len)
         .map(<[u8]>::to_vec)
         .collect())
+}
+
+/// Reads ranges (address, length) one after the other into `into`, with one call; answers with how many bytes it got. What
+/// is less than all stops within the range that could not be read, 0 if that is the first. At most 1,024 ranges (`IOV_MAX`)
+/// are read, and no more than `into` holds.
+///
+/// # Errors
+/// Only what concerns the whole process: `EPERM`, `ESRCH`.
+pub fn read_ranges(pid: u32, ranges: &[(u64, usize)], into: &mut [u8]) -> io::Result<usize> {
+    let mut room = into.len();
+    let fits = |&(addr, len): &(u64, usize)| {
+        room = room.checked_sub(len)?;
+        // An address that does not fit a pointer ends the batch just as an unmapped one does.
+        remote_range(addr, len).ok()
+    };
+    let remote: Vec<libc::iovec> = ranges.iter().take(1024).map_while(fits).collect();
+    if remote.is_empty() {
+        return Ok(0);
+    }
+    let local = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    let (pid, count) = (kernel_pid(pid)?, remote.len() as libc::c_ulong);
+    // SAFETY: `local` is the live, exclusively borrowed `into`, of the length stated: the kernel writes no more. `remote` is a
+    // live slice of `count` elements that hold addresses of the other process only, which the kernel checks.
+    let read = unsafe { libc::process_vm_readv(pid, &local, 1, remote.as_ptr(), count, 0) };
+    match usize::try_from(read) {
+        Ok(read) => Ok(read),
+        Err(_) => match io::Error::last_os_error() {
+            e if e.raw_os_error() == Some(libc::EFAULT) => Ok(0),
+            e => Err(e),
+        },
+    }
 }
 
 fn remote_range(addr: u64, len: usize) -> io::Result<libc::iovec> {

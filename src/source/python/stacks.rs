@@ -11,7 +11,7 @@ use super::donor::Donor;
 use super::readings::{Readings, Sleepers};
 use super::roots::{Belief, During};
 use super::tid::read_pthread_tids;
-use crate::snapshot::{Activity, Frame, Stack, Stacks, Thread};
+use crate::snapshot::{Activity, Frame, ReadBy, Stack, Stacks, Thread};
 use crate::source::text::clean;
 
 /// Readings of one process for one answer, at most. Half of them may fail on a target of three tight threads.
@@ -175,6 +175,7 @@ fn assemble(
         at: crate::source::clock::now(),
         list,
         torn,
+        by: ReadBy::PySpy,
     }
 }
 

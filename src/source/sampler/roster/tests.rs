@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::snapshot::{Activity, Connections, Process, ProcessState, Stack, Stacks, Thread};
+use crate::snapshot::{
+    Activity, Connections, Process, ProcessState, ReadBy, Stack, Stacks, Thread,
+};
 use crate::source::procfs::ProcError;
 use crate::source::python::StackAnswer;
 use crate::testing::{NOW, process, python};
@@ -66,6 +68,7 @@ fn stacks() -> Stacks {
             frames: vec![],
         }],
         torn: 0,
+        by: ReadBy::Own,
     }
 }
 
