@@ -1,78 +1,70 @@
-//! The memory of a process as it was a moment ago: pages, each read once for a snapshot, many with one system call.
+//! The memory of a process as it was a moment ago: what is read is kept for the snapshot, and much is read with one system call.
 //!
 //! ```text
 //!  want(address, length) ─┐
-//!  want(…)                ├─► fetch: one process_vm_readv for up to 1,024 runs of pages ─► read, u64, …: no system call
-//!  the pages of last time ┘
+//!  want(…)                ├─► fetch: one process_vm_readv for up to 1,024 pieces ─► read, u64, …: no system call
+//!  what last time was read ┘
+//!
+//!  page    ┌──────────────────────────────────────────┐
+//!  blocks  │..####.....................##.............│  64 of 64 bytes: a cache line each
+//!  pieces     └──┘                     └┘                of a renewal: what was read last time, and no more
 //! ```
 //! Who follows pointers asks level by level: first `want` for all objects of a level, then `fetch`, then read. What was not
-//! wanted beforehand is fetched when it is read. What an address means is for the callers; so is whether to believe it.
+//! wanted beforehand is fetched with the rest of its page when it is read. What an address means is for the callers; so is whether
+//! to believe it. A cache line costs more to fetch from another CPU than to copy, a piece as much as some sixteen of them: hence
+//! blocks, and hence small gaps between them are read too.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::io;
 
-use crate::source::memory;
+use crate::source::memory::{MOST_PIECES, Piece};
+
+mod blocks;
+mod hash;
+mod live;
+mod read;
+
+pub use live::{Live, Memory};
+
+use blocks::{BLOCK, LONGEST, around, blocks_of, by_page, continues, runs};
+use hash::PageHasher;
 
 /// Bytes of a page here; the kernel's may be a multiple of it.
 pub const PAGE: usize = 4096;
-const RUNS: usize = 1024;
-/// Pages of one run at most: a bad page costs its run a second attempt.
-const LONGEST: u64 = 64;
 
-/// Where pages come from: a process, or in tests a handful of bytes.
-pub trait Memory: std::fmt::Debug + Send {
-    /// Reads runs (first page number, count of pages) one after the other into `into`; answers with how many bytes it got,
-    /// fewer than all if a page of the run where it stopped could not be read.
-    ///
-    /// # Errors
-    /// Those that concern the whole process.
-    fn read_runs(&self, runs: &[(u64, u64)], into: &mut [u8]) -> io::Result<usize>;
-}
-
-/// The memory of a live process, by process_vm_readv(2).
-#[derive(Debug, Clone, Copy)]
-pub struct Live {
-    /// Its pid.
-    pub pid: u32,
-}
-
-impl Memory for Live {
-    fn read_runs(&self, runs: &[(u64, u64)], into: &mut [u8]) -> io::Result<usize> {
-        let bytes =
-            |count: u64| usize::try_from(count).map_or(usize::MAX, |n| n.saturating_mul(PAGE));
-        let address = |page: u64| page.saturating_mul(PAGE as u64);
-        let ranges: Vec<_> = runs
-            .iter()
-            .map(|&(first, count)| (address(first), bytes(count)))
-            .collect();
-        memory::read_ranges(self.pid, &ranges, into)
-    }
-}
-
-/// Pages of one process at one moment.
+/// Pages of one process at one moment, as far as they were asked for.
 #[derive(Debug)]
 pub struct Pages {
     memory: Box<dyn Memory>,
-    /// Page number → where it is in `store`, by pages; or that it cannot be read.
-    known: HashMap<u64, Slot, BuildHasherDefault<PageHasher>>,
+    /// Page number → index in `slots`.
+    known: HashMap<u64, u32, BuildHasherDefault<PageHasher>>,
+    slots: Vec<Slot>,
+    /// The bytes: those of the slot n from n * [`PAGE`] on. Where no block is valid they are anything.
     store: Vec<u8>,
-    wanted: Vec<u64>,
-    /// The page that was read last, and where: most reads follow one in the same page.
-    last: (u64, usize),
+    /// Pages and blocks.
+    wanted: Vec<(u64, u64)>,
+    /// The page that was read last, and its slot: most reads follow one in the same page.
+    last: (u64, u32),
     /// At most so many are held.
     most: usize,
     failure: Option<io::Error>,
+    /// True while what is read will be read again by the next renewal.
+    pub keeps: bool,
     /// System calls so far.
     pub calls: u64,
 }
 
+/// One page; bit n of a mask stands for block n.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
-    /// Index in `store`, by pages; `None` if it cannot be read.
-    at: Option<u32>,
-    /// Read since the last renewal.
-    used: bool,
+    page: u64,
+    /// Blocks that have been fetched.
+    valid: u64,
+    /// Blocks that were read since the last renewal.
+    used: u64,
+    /// It cannot be read.
+    is_bad: bool,
 }
 
 impl Pages {
@@ -81,11 +73,13 @@ impl Pages {
         Self {
             memory,
             known: HashMap::default(),
+            slots: Vec::new(),
             store: Vec::new(),
             wanted: Vec::new(),
-            last: (u64::MAX, 0),
+            last: NONE,
             most: most.min(u32::MAX as usize),
             failure: None,
+            keeps: true,
             calls: 0,
         }
     }
@@ -95,66 +89,81 @@ impl Pages {
         Self::new(Box::new(Live { pid }), 16_384)
     }
 
-    /// Begins a new snapshot: everything that was used in the last one is read afresh with as few calls as may be, so that it
+    /// Begins a new snapshot: everything that was read in the last one is fetched afresh with as few calls as may be, so that it
     /// is of one moment.
     ///
     /// # Errors
     /// As [`Pages::fetch`].
     pub fn renew(&mut self) -> io::Result<()> {
         self.failure = None;
-        self.last = (u64::MAX, 0);
-        self.store.clear();
-        let again = self
-            .known
-            .drain()
-            .filter(|(_, slot)| slot.used && slot.at.is_some())
-            .map(|(page, _)| page);
         self.wanted.clear();
-        self.wanted.extend(again);
-        if self.store.capacity() > 8 * PAGE * self.wanted.len().max(64) {
-            self.store = Vec::new();
-        }
+        let again = self
+            .slots
+            .iter()
+            .filter(|slot| slot.used != 0 && !slot.is_bad);
+        self.wanted.extend(again.map(|slot| (slot.page, slot.used)));
+        self.drop_all();
         self.fetch()
     }
 
     /// Forgets everything, also what would be read again.
     pub fn clear(&mut self) {
-        self.known.clear();
-        self.store.clear();
         self.wanted.clear();
-        self.last = (u64::MAX, 0);
         self.failure = None;
+        self.drop_all();
+    }
+
+    /// Gives its bytes away until [`Pages::renew`]: only what is to be read again is remembered.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.slots.retain(|slot| slot.used != 0);
+        self.known = HashMap::default();
+        self.slots.shrink_to_fit();
+        self.wanted = Vec::new();
+        self.last = NONE;
+        std::mem::take(&mut self.store)
+    }
+
+    /// Works in these bytes from now on, whatever they hold; for after [`Pages::rest`], before a renewal.
+    pub fn work_in(&mut self, store: Vec<u8>) {
+        self.store = store;
     }
 
     /// Notes that these bytes will be read.
     pub fn want(&mut self, addr: u64, len: usize) {
-        let first = addr / PAGE as u64;
-        let last = addr.saturating_add(len.max(1) as u64 - 1) / PAGE as u64;
-        for page in first..=last.min(first + LONGEST) {
-            if self.wanted.last() != Some(&page) && !self.known.contains_key(&page) {
-                self.wanted.push(page);
+        for (page, blocks) in blocks_of(addr, len.min(LONGEST)) {
+            match self.wanted.last_mut() {
+                Some((last, more)) if *last == page => *more |= blocks,
+                _ => self.wanted.push((page, blocks)),
             }
         }
     }
 
-    /// Reads what was wanted.
+    /// What was fetched of these bytes is old: the next [`Pages::fetch`] gets them anew.
+    pub fn outdate(&mut self, addr: u64, len: usize) {
+        for (page, blocks) in blocks_of(addr, len.min(LONGEST)) {
+            if let Some(slot) = slot_of(&self.known, &mut self.slots, page) {
+                slot.valid &= !blocks;
+            }
+        }
+        self.want(addr, len);
+    }
+
+    /// Fetches what was wanted and is not there yet.
     ///
     /// # Errors
-    /// What concerns the whole process: `EPERM`, `ESRCH`. A page that cannot be read is none: reading from it yields `None`.
+    /// What concerns the whole process: `EPERM`, `ESRCH`. Memory that cannot be read is none: reading from it yields `None`.
     pub fn fetch(&mut self) -> io::Result<()> {
-        let mut pages = std::mem::take(&mut self.wanted);
-        pages.sort_unstable();
-        pages.dedup();
-        pages.truncate(self.most.saturating_sub(self.known.len()));
-        let mut runs = runs_of(&pages).into_iter().peekable();
-        let mut result = Ok(());
-        while runs.peek().is_some() && result.is_ok() {
-            let batch: Vec<(u64, u64)> = runs.by_ref().take(RUNS).collect();
-            result = self.read_all(&batch);
-        }
-        pages.clear();
-        self.wanted = pages;
-        result
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.sort_unstable_by_key(|(page, _)| *page);
+        wanted.dedup_by(|(page, more), (kept, blocks)| {
+            let same = page == kept;
+            *blocks |= if same { *more } else { 0 };
+            same
+        });
+        let pieces = self.pieces(&wanted);
+        wanted.clear();
+        self.wanted = wanted;
+        self.read_all(pieces)
     }
 
     /// Why reads fail that should not, if the process as a whole could not be read. Taken once.
@@ -162,297 +171,177 @@ impl Pages {
         self.failure.take()
     }
 
-    /// Copies the bytes at `addr`; `None` if not all of them could be read.
-    pub fn read(&mut self, addr: u64, into: &mut [u8]) -> Option<()> {
-        let mut addr = addr;
-        let mut rest = into;
-        while !rest.is_empty() {
-            let within = (addr % PAGE as u64) as usize;
-            let count = rest.len().min(PAGE - within);
-            let at = self.page(addr / PAGE as u64)? * PAGE + within;
-            let (now, later) = rest.split_at_mut_checked(count)?;
-            now.copy_from_slice(self.store.get(at..at + count)?);
-            rest = later;
-            addr = addr.checked_add(count as u64)?;
+    /// The bytes at `addr` as they are now; nothing that is held changes.
+    ///
+    /// # Errors
+    /// As [`Pages::fetch`]; `EFAULT` if they cannot be read.
+    pub fn now<const N: usize>(&mut self, addr: u64) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        let piece = Piece {
+            addr,
+            at: 0,
+            len: N,
+        };
+        self.calls += 1;
+        if self.memory.read(&[piece], &mut bytes)? < N {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
-        Some(())
+        Ok(bytes)
     }
 
-    /// `len` bytes; `None` as in [`Pages::read`], and for more than a mebibyte, because lengths come from the target.
-    pub fn bytes(&mut self, addr: u64, len: usize) -> Option<Vec<u8>> {
-        if len > 1 << 20 {
-            return None;
+    fn drop_all(&mut self) {
+        self.known.clear();
+        self.slots.clear();
+        self.last = NONE;
+        // A large snapshot that was once taken does not stay.
+        if self.store.len() > 8 * PAGE * self.wanted.len().max(64) {
+            self.store = Vec::new();
         }
-        if len > PAGE {
-            self.want_all(addr, len);
-        }
-        let mut bytes = vec![0; len];
-        self.read(addr, &mut bytes)?;
-        Some(bytes)
-    }
-
-    /// One byte.
-    pub fn u8(&mut self, addr: u64) -> Option<u8> {
-        let mut bytes = [0; 1];
-        self.read(addr, &mut bytes)?;
-        Some(u8::from_ne_bytes(bytes))
-    }
-
-    /// Two bytes.
-    pub fn u16(&mut self, addr: u64) -> Option<u16> {
-        let mut bytes = [0; 2];
-        self.read(addr, &mut bytes)?;
-        Some(u16::from_ne_bytes(bytes))
-    }
-
-    /// Four bytes.
-    pub fn u32(&mut self, addr: u64) -> Option<u32> {
-        let mut bytes = [0; 4];
-        self.read(addr, &mut bytes)?;
-        Some(u32::from_ne_bytes(bytes))
-    }
-
-    /// Eight bytes, such as a pointer.
-    pub fn u64(&mut self, addr: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.read(addr, &mut bytes)?;
-        Some(u64::from_ne_bytes(bytes))
     }
 
     /// A large range, fetched at once.
     fn want_all(&mut self, addr: u64, len: usize) {
-        for at in (0..len).step_by(PAGE * 32) {
-            self.want(addr.saturating_add(at as u64), (len - at).min(PAGE * 32));
+        for at in (0..len).step_by(LONGEST) {
+            self.want(addr.saturating_add(at as u64), (len - at).min(LONGEST));
         }
         if let Err(error) = self.fetch() {
             self.failure = Some(error);
         }
     }
 
-    /// Where this page is in `store`, by pages; fetched if need be.
-    fn page(&mut self, page: u64) -> Option<usize> {
-        if self.last.0 == page {
-            return Some(self.last.1);
+    /// The slot that has these blocks of this page; they are fetched if need be.
+    fn locate(&mut self, page: u64, blocks: u64) -> Option<usize> {
+        let at = match self.last {
+            (last, at) if last == page => at,
+            _ => self.known.get(&page).copied().unwrap_or(NONE.1),
+        };
+        let is_here = |slot: &Slot| slot.valid & blocks == blocks;
+        let at = match self.slots.get(at as usize) {
+            Some(slot) if is_here(slot) => at,
+            Some(slot) if slot.is_bad => return None,
+            // Of a page that is not known all is fetched: what lies near is mostly read next.
+            slot => {
+                let missing = slot.map_or(u64::MAX, |slot| around(blocks, slot.valid));
+                self.wanted.push((page, missing));
+                if let Err(error) = self.fetch() {
+                    self.failure = Some(error);
+                    return None;
+                }
+                self.known.get(&page).copied()?
+            }
+        };
+        let slot = self
+            .slots
+            .get_mut(at as usize)
+            .filter(|slot| is_here(slot))?;
+        if self.keeps {
+            slot.used |= blocks;
         }
-        if !self.known.contains_key(&page) {
-            self.wanted.push(page);
-            if let Err(error) = self.fetch() {
-                self.failure = Some(error);
-                return None;
+        self.last = (page, at);
+        Some(at as usize)
+    }
+
+    /// What has to be read for these pages, which are in order and each there once; they get their slots.
+    fn pieces(&mut self, wanted: &[(u64, u64)]) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        for &(page, blocks) in wanted {
+            let Some(at) = self.slot(page) else { break };
+            let valid = self.slots.get(at).map_or(0, |slot| slot.valid);
+            let is_bad = self.slots.get(at).is_none_or(|slot| slot.is_bad);
+            let missing = if is_bad { 0 } else { blocks & !valid };
+            for (first, count) in runs(missing, valid) {
+                let piece = Piece {
+                    addr: page * PAGE as u64 + u64::from(first) * BLOCK as u64,
+                    at: at * PAGE + first as usize * BLOCK,
+                    len: count as usize * BLOCK,
+                };
+                match pieces.last_mut() {
+                    Some(last) if continues(last, &piece) => last.len += piece.len,
+                    _ => pieces.push(piece),
+                }
             }
         }
-        let slot = self.known.get_mut(&page)?;
-        slot.used = true;
-        let at = slot.at? as usize;
-        self.last = (page, at);
+        let length = self.slots.len() * PAGE;
+        if self.store.len() < length {
+            self.store.resize(length, 0);
+        }
+        pieces
+    }
+
+    /// The index of the slot of this page, a new one if need be; `None` if too many are held.
+    fn slot(&mut self, page: u64) -> Option<usize> {
+        if let Some(at) = self.known.get(&page) {
+            return Some(*at as usize);
+        }
+        let at = self.slots.len();
+        (at < self.most).then_some(())?;
+        self.known.insert(page, at as u32);
+        self.slots.push(Slot {
+            page,
+            valid: 0,
+            used: 0,
+            is_bad: false,
+        });
         Some(at)
     }
 
-    /// Reads runs, and goes on behind a page that cannot be read; a run that stopped in its middle is tried page by page.
-    fn read_all(&mut self, runs: &[(u64, u64)]) -> io::Result<()> {
-        let mut rest = runs.to_vec();
-        while !rest.is_empty() {
-            let pages: u64 = rest.iter().map(|run| run.1).sum();
-            let start = self.store.len();
-            self.store.resize(start + pages as usize * PAGE, 0);
+    /// Reads pieces, and goes on behind one that cannot be read; a long one that stopped is tried again page by page.
+    fn read_all(&mut self, pieces: Vec<Piece>) -> io::Result<()> {
+        let mut rest = pieces;
+        let mut done = 0;
+        while let Some(batch) = rest.get(done..).filter(|rest| !rest.is_empty()) {
+            let batch = batch.get(..batch.len().min(MOST_PIECES)).unwrap_or(batch);
             self.calls += 1;
-            let read = self
-                .memory
-                .read_runs(&rest, self.store.get_mut(start..).unwrap_or_default());
-            let whole = read.as_ref().map_or(0, |bytes| bytes / PAGE);
-            self.store.truncate(start + whole * PAGE);
-            read?;
-            rest = self.note(&rest, whole, start / PAGE);
+            let mut got = self.memory.read(batch, &mut self.store)?;
+            let whole = batch.iter().take_while(|piece| {
+                let has_come = piece.len <= got;
+                got = got.saturating_sub(piece.len);
+                has_come
+            });
+            let whole = whole.count();
+            let stopped_at = batch.get(whole).copied();
+            for piece in batch.iter().take(whole) {
+                note(&mut self.slots, piece, true);
+            }
+            done += whole;
+            if let Some(piece) = stopped_at {
+                done += 1;
+                let parts = by_page(piece);
+                if parts.len() > 1 {
+                    rest.extend(parts);
+                } else {
+                    note(&mut self.slots, &piece, false);
+                }
+            }
         }
         Ok(())
     }
-
-    /// Enters the `read` leading pages of these runs, which begin at `first` in `store`; what is left to read.
-    fn note(&mut self, runs: &[(u64, u64)], read: usize, first: usize) -> Vec<(u64, u64)> {
-        let mut at = (first..first + read).map(|at| at as u32);
-        let mut runs = runs.iter();
-        let mut rest = Vec::new();
-        for &(page, count) in runs.by_ref() {
-            let got = (page..page + count).zip(at.by_ref()).map(|(page, at)| {
-                let slot = Slot {
-                    at: Some(at),
-                    used: false,
-                };
-                self.known.insert(page, slot);
-            });
-            let got = got.count() as u64;
-            if got < count {
-                // The call stopped here. A longer run may have failed as a whole: each of its pages is tried alone.
-                let is_bad = count == 1;
-                self.known.extend(is_bad.then_some((
-                    page,
-                    Slot {
-                        at: None,
-                        used: false,
-                    },
-                )));
-                rest.extend(
-                    (page + got..page + count)
-                        .filter(|_| !is_bad)
-                        .map(|page| (page, 1)),
-                );
-                break;
-            }
-        }
-        rest.extend(runs);
-        rest
-    }
 }
 
-/// Neighbouring pages as runs (first, count).
-fn runs_of(pages: &[u64]) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for &page in pages {
-        match runs.last_mut() {
-            Some((first, count)) if *first + *count == page && *count < LONGEST => *count += 1,
-            _ => runs.push((page, 1)),
-        }
-    }
-    runs
+/// No page and no slot.
+const NONE: (u64, u32) = (u64::MAX, u32::MAX);
+
+fn slot_of<'a, S: std::hash::BuildHasher>(
+    known: &HashMap<u64, u32, S>,
+    slots: &'a mut [Slot],
+    page: u64,
+) -> Option<&'a mut Slot> {
+    slots.get_mut(*known.get(&page)? as usize)
 }
 
-/// Page numbers are as good as random in their low bits; one multiplication spreads them (Fibonacci hashing).
-#[derive(Debug, Default)]
-pub struct PageHasher(u64);
-
-impl Hasher for PageHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte) ^ self.0.rotate_left(8));
+/// Enters that the blocks of a piece have come, or that its only page cannot be read.
+fn note(slots: &mut [Slot], piece: &Piece, has_come: bool) {
+    for (slot, blocks) in blocks_of(piece.at as u64, piece.len) {
+        let Some(slot) = usize::try_from(slot).ok().and_then(|at| slots.get_mut(at)) else {
+            return;
+        };
+        if has_come {
+            slot.valid |= blocks;
+        } else {
+            slot.is_bad = true;
         }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = spread ^ (spread >> 32);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Pages 1 to 99, each full of its own number; those that can be divided by seven cannot be read.
-    #[derive(Debug)]
-    struct Numbers {
-        /// The kernel copies what comes before a bad page of a run, or nothing of that run.
-        splits: bool,
-    }
-
-    impl Memory for Numbers {
-        fn read_runs(&self, runs: &[(u64, u64)], into: &mut [u8]) -> io::Result<usize> {
-            let mut chunks = into.chunks_exact_mut(PAGE);
-            let is_good = |page: &u64| (1..100).contains(page) && !page.is_multiple_of(7);
-            let mut read = 0;
-            for &(first, count) in runs {
-                let pages = first..first + count;
-                let whole = pages.clone().all(|page| is_good(&page));
-                if whole || self.splits {
-                    for (page, chunk) in pages.take_while(is_good).zip(&mut chunks) {
-                        chunk.fill(page as u8);
-                        read += PAGE;
-                    }
-                }
-                if !whole {
-                    break;
-                }
-            }
-            Ok(read)
-        }
-    }
-
-    fn pages(splits: bool) -> Pages {
-        Pages::new(Box::new(Numbers { splits }), 1000)
-    }
-
-    const AT: u64 = PAGE as u64;
-
-    #[test]
-    fn a_bad_page_costs_itself_and_no_neighbour() {
-        for splits in [false, true] {
-            let mut pages = pages(splits);
-            pages.want(0, 40 * PAGE);
-            pages.want(60 * AT, 50 * PAGE);
-            pages.fetch().unwrap();
-            let calls = pages.calls;
-            for page in (0..40).chain(60..110) {
-                let good = (1..100).contains(&page) && page % 7 != 0;
-                assert_eq!(
-                    pages.u8(page * AT + 5),
-                    good.then_some(page as u8),
-                    "page {page}"
-                );
-            }
-            assert_eq!(pages.calls, calls, "all was wanted beforehand");
-            assert_eq!(pages.u64(50 * AT), Some(0x3232_3232_3232_3232));
-            assert_eq!(pages.calls, calls + 1, "this was not");
-        }
-    }
-
-    #[test]
-    fn reads_go_over_the_edges_of_pages() {
-        let mut pages = pages(true);
-        assert_eq!(pages.bytes(2 * AT - 2, 4), Some(vec![1, 1, 2, 2]));
-        assert_eq!(
-            pages.bytes(AT, 3 * PAGE + 1).map(|b| b.len()),
-            Some(3 * PAGE + 1)
-        );
-        assert_eq!(
-            pages.bytes(6 * AT + 4090, 10),
-            None,
-            "page 7 cannot be read"
-        );
-        assert_eq!(pages.u32(u64::MAX - 1), None, "no wrapping");
-        assert_eq!(pages.bytes(AT, usize::MAX), None);
-    }
-
-    #[test]
-    fn a_renewal_reads_again_what_was_used_with_one_call() {
-        let mut pages = pages(true);
-        for page in [3, 4, 20, 30, 31] {
-            pages.u8(page * AT).unwrap();
-        }
-        pages.want(50 * AT, 1);
-        pages.fetch().unwrap();
-        let calls = pages.calls;
-        pages.renew().unwrap();
-        assert_eq!(pages.calls, calls + 1);
-        assert_eq!(pages.u8(31 * AT), Some(31));
-        assert_eq!(pages.calls, calls + 1, "page 31 had been used");
-        assert_eq!(pages.u8(50 * AT), Some(50));
-        assert_eq!(pages.calls, calls + 2, "page 50 had not");
-    }
-
-    #[test]
-    fn no_more_pages_are_held_than_allowed() {
-        let mut pages = Pages::new(Box::new(Numbers { splits: true }), 3);
-        let read: Vec<_> = [1, 2, 3, 4].map(|page| pages.u8(page * AT)).to_vec();
-        assert_eq!(read, [Some(1), Some(2), Some(3), None]);
-    }
-
-    #[test]
-    fn a_live_process_is_read_and_a_dead_one_is_an_error() {
-        let words: Vec<u64> = (0..2000).collect();
-        let addr = words.as_ptr().addr() as u64;
-        let mut own = Pages::of_process(std::process::id());
-        assert_eq!(own.u64(addr + 8 * 1999), Some(1999));
-        assert_eq!(own.u64(addr + 8 * 17), Some(17));
-        assert_eq!(own.u64(8), None);
-        assert!(own.failure().is_none(), "an unmapped page is no failure");
-        let mut gone = Pages::of_process(u32::MAX);
-        assert_eq!(gone.u64(addr), None);
-        assert_eq!(
-            gone.failure().and_then(|e| e.raw_os_error()),
-            Some(libc::ESRCH)
-        );
-    }
-}
+mod tests;
