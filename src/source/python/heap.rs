@@ -10,8 +10,10 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Instant;
 
 use super::layout::{Field, Layout};
+pub use super::pages::PageHasher as AddressHasher;
 use super::pages::Pages;
 
 mod attribute;
@@ -41,6 +43,7 @@ pub struct Heap {
     slots: HashMap<(u64, &'static str), Option<u64>>,
     /// Counts the snapshots.
     generation: u64,
+    renewed_at: Instant,
 }
 
 /// Items of one container that are read at most.
@@ -56,6 +59,7 @@ impl Heap {
             codes: Codes::default(),
             slots: HashMap::new(),
             generation: 0,
+            renewed_at: Instant::now(),
         }
     }
 
@@ -65,6 +69,7 @@ impl Heap {
     /// What concerns the whole process: `EPERM`, `ESRCH`.
     pub fn renew(&mut self) -> io::Result<()> {
         self.generation += 1;
+        self.renewed_at = Instant::now();
         self.pages.renew()
     }
 

@@ -149,7 +149,9 @@ layouts! {
         freevars: [80, 80, 80, __, __, __, __, __],
         /// `tuple`.
         locals_plus_names: [__, __, __, 96, 96, 96, 96, 96],
-        /// The instructions themselves.
+        /// `int`: the first instruction that a tracer sees, in units of two bytes.
+        first_traceable: [__, __, __, 168, 176, 184, 192, 192],
+        /// The instructions themselves; the size of the object counts them, in units of two bytes.
         adaptive: [__, __, __, 184, 192, 200, 208, 208],
     }
 }
@@ -163,6 +165,10 @@ layouts! {
         id: [16, 24, 24, 48, 8, 7272, 7280, 7272],
         /// `sys.modules`.
         modules: [56, 856, 856, 888, 944, 7656, 7688, 7592],
+        /// The dictionary of `sys`.
+        sysdict: [72, 872, 872, 904, 352, 7640, 7672, 7576],
+        /// Pointer to the state of its GIL (3.12+).
+        gil: [__, __, __, __, 384, 16, 16, 16],
         /// Its newest thread state.
         threads: [8, 8, 8, 16, 72, 7344, 7344, 7336],
         /// Head of the list of tasks whose threads have ended.
@@ -187,6 +193,8 @@ layouts! {
         frame: [24, 24, 24, __, __, __, __, __],
         /// `_PyCFrame`, which has the innermost frame (3.11, 3.12).
         cframe: [__, __, __, 56, 56, __, __, __],
+        /// Of the `_PyCFrame`: the innermost frame.
+        cframe_frame: [__, __, __, 8, 0, __, __, __],
         /// The innermost frame (3.13+).
         current_frame: [__, __, __, __, __, 72, 72, 72],
         /// The loop that runs in it.
@@ -205,6 +213,20 @@ layouts! {
         interpreters: [32, 32, 32, 40, 40, 632, 808, 936],
         /// The main interpreter.
         main: [40, 40, 40, 48, 48, 640, 816, 944],
+        /// The state of the one GIL (to 3.11).
+        gil: [1152, 352, 352, 360, __, __, __, __],
+    }
+}
+
+layouts! {
+    /// `_gil_runtime_state` (`Include/internal/pycore_gil.h`).
+    Gil {
+        /// The thread state that holds it, or held it last.
+        last_holder: [8, 8, 8, 8, 8, 8, 8, 8],
+        /// `int`: 1 while it is held.
+        locked: [16, 16, 16, 16, 16, 16, 16, 16],
+        /// `unsigned long`: how often it went to another thread than the one that had it last.
+        switches: [24, 24, 24, 24, 24, 24, 24, 24],
     }
 }
 
@@ -249,6 +271,8 @@ pub struct Layout {
     pub thread: Thread,
     /// See [`Runtime`].
     pub runtime: Runtime,
+    /// See [`Gil`].
+    pub gil: Gil,
     /// See [`Object`].
     pub object: Object,
 }
@@ -271,6 +295,7 @@ impl Layout {
             interpreter: Interpreter::column(at),
             thread: Thread::column(at),
             runtime: Runtime::column(at),
+            gil: Gil::column(at),
             object: Object::column(at),
         })
     }

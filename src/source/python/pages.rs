@@ -25,10 +25,10 @@ mod hash;
 mod live;
 mod read;
 
+pub use hash::PageHasher;
 pub use live::{Live, Memory};
 
 use blocks::{BLOCK, LONGEST, around, blocks_of, by_page, continues, runs};
-use hash::PageHasher;
 
 /// Bytes of a page here; the kernel's may be a multiple of it.
 pub const PAGE: usize = 4096;

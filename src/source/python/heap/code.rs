@@ -1,14 +1,16 @@
 //! Code objects: of which file and function an instruction is, and of which line. They hardly ever change, so they are kept.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::lines::line_of;
-use super::{Heap, is_pointer};
+use super::{AddressHasher, Heap, is_pointer};
 
 /// What is needed of a `PyCodeObject`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Code {
     /// Where it is.
     pub addr: u64,
@@ -26,54 +28,83 @@ pub struct Code {
     pub stack_size: u32,
     /// Address of its first instruction.
     pub instructions: u64,
+    /// Bytes of its instructions.
+    pub length: u64,
+    /// Bytes of those before the function has begun: they make room for its variables (3.11+).
+    pub prologue: u64,
     /// The bytes of the line table.
     table: Vec<u8>,
     /// What tells this code object from another that came to lie in its place.
     identity: [u64; 4],
+    /// The offset that was last asked for and its line, 0 for none: a thread that waits is asked for again.
+    last: AtomicU64,
 }
 
 /// Code objects met so far.
 #[derive(Debug, Default)]
 pub struct Codes {
-    known: HashMap<u64, (Arc<Code>, Instant)>,
+    known: HashMap<u64, (Arc<Code>, Instant), BuildHasherDefault<AddressHasher>>,
+    /// Bytes that they hold.
+    bytes: usize,
 }
 
-const MOST_CODES: usize = 65_536;
+/// Bytes of code objects that are remembered: more than a thousand functions. Beyond that all are forgotten.
+const MOST_BYTES: usize = 1 << 20;
 const MOST_FILE: usize = 1024;
 const MOST_FUNCTION: usize = 256;
-const MOST_TABLE: usize = 1 << 20;
+const MOST_TABLE: usize = 1 << 19;
 /// For so long a code object is believed to be what it was.
 const TRUSTED: Duration = Duration::from_secs(1);
 
 impl Code {
     /// The line of the instruction at this offset in bytes from the first; `None` if the table knows none.
     pub fn line(&self, minor: u32, offset: u64) -> Option<u32> {
-        line_of(minor, &self.table, self.first_line, offset)
+        let known = self.last.load(Ordering::Relaxed);
+        let (known_offset, known_line) = (known >> 32, known as u32);
+        if known_line != 0 && known_offset == offset {
+            return Some(known_line);
+        }
+        let line = line_of(minor, &self.table, self.first_line, offset)?;
+        if offset <= u64::from(u32::MAX) {
+            let both = offset << 32 | u64::from(line);
+            self.last.store(both, Ordering::Relaxed);
+        }
+        Some(line)
+    }
+
+    fn bytes(&self) -> usize {
+        256 + self.file.len() + self.function.len() + self.table.len()
+    }
+}
+
+impl Codes {
+    fn keep(&mut self, code: &Arc<Code>, now: Instant) {
+        if self.bytes >= MOST_BYTES {
+            self.known.clear();
+            self.bytes = 0;
+        }
+        self.bytes += code.bytes();
+        let known = self.known.insert(code.addr, (Arc::clone(code), now));
+        self.bytes -= known.map_or(0, |(before, _)| before.bytes());
     }
 }
 
 impl Heap {
     /// The code object at this address; `None` if there is none.
     pub fn code(&mut self, addr: u64) -> Option<Arc<Code>> {
-        let known = self.codes.known.get(&addr).cloned();
-        if let Some((code, checked)) = known {
-            if checked.elapsed() < TRUSTED {
-                return Some(code);
+        let now = self.renewed_at;
+        if let Some((code, checked)) = self.codes.known.get(&addr) {
+            if now.saturating_duration_since(*checked) < TRUSTED {
+                return Some(Arc::clone(code));
             }
+            let code = Arc::clone(code);
             if self.identity(addr) == Some(code.identity) {
-                self.codes
-                    .known
-                    .insert(addr, (Arc::clone(&code), Instant::now()));
+                self.codes.keep(&code, now);
                 return Some(code);
             }
         }
         let code = Arc::new(self.read_code(addr)?);
-        if self.codes.known.len() >= MOST_CODES {
-            self.codes.known.clear();
-        }
-        self.codes
-            .known
-            .insert(addr, (Arc::clone(&code), Instant::now()));
+        self.codes.keep(&code, now);
         Some(code)
     }
 
@@ -130,6 +161,7 @@ impl Heap {
             .u64_in(addr, fields.qualname)
             .filter(|q| is_pointer(*q))
             .unwrap_or(name);
+        let (instructions, length) = self.instructions(addr)?;
         Some(Code {
             addr,
             file: self.text(file, MOST_FILE)?.into(),
@@ -138,14 +170,38 @@ impl Heap {
             flags: self.i32_in(addr, fields.flags)?.cast_unsigned(),
             locals: self.count_locals(addr)?,
             stack_size: u32::try_from(self.i32_in(addr, fields.stack_size)?).ok()?,
-            instructions: match fields.adaptive.of(addr) {
-                Some(instructions) => instructions,
-                // Up to 3.10 they are in a `bytes` object.
-                None => self.pointer_in(addr, fields.code)?.checked_add(32)?,
-            },
+            instructions,
+            length,
+            prologue: self.prologue(addr)?,
             table: self.bytes_of(lines, MOST_TABLE)?,
             identity,
+            last: AtomicU64::new(0),
         })
+    }
+
+    /// Where its instructions are, and how many bytes of them.
+    fn instructions(&mut self, addr: u64) -> Option<(u64, u64)> {
+        let fields = &self.layout.code;
+        let (at, units, unit) = match fields.adaptive.of(addr) {
+            Some(instructions) => (instructions, self.pages.u64(addr.checked_add(16)?)?, 2),
+            // Up to 3.10 they are in a `bytes` object.
+            None => {
+                let bytes = self.pointer_in(addr, fields.code)?;
+                let size = self.pages.u64(bytes.checked_add(16)?)?;
+                (bytes.checked_add(32)?, size, 1)
+            }
+        };
+        (units < 1 << 30).then_some((at, units * unit))
+    }
+
+    fn prologue(&mut self, addr: u64) -> Option<u64> {
+        let field = self.layout.code.first_traceable;
+        if !field.exists() {
+            return Some(0);
+        }
+        u64::try_from(self.i32_in(addr, field)?)
+            .ok()
+            .map(|units| 2 * units)
     }
 
     fn count_locals(&mut self, addr: u64) -> Option<u32> {

@@ -1,6 +1,6 @@
 //! Interpreters and thread states: the two lists that everything else hangs on.
 
-use super::Heap;
+use super::{Heap, is_pointer};
 
 const MOST_INTERPRETERS: usize = 64;
 const MOST_THREADS: usize = 4096;
@@ -22,18 +22,26 @@ impl Heap {
 
     /// The thread states of an interpreter, oldest first. A list that changed while it was read ends where it stopped making sense.
     pub fn thread_states(&mut self, interpreter: u64) -> Vec<u64> {
+        self.all_thread_states(interpreter).0
+    }
+
+    /// The same, and whether that is the whole list.
+    pub fn all_thread_states(&mut self, interpreter: u64) -> (Vec<u64>, bool) {
         let fields = &self.layout.thread;
         let mut found = Vec::new();
-        let mut next = self.pointer_in(interpreter, self.layout.interpreter.threads);
-        while let Some(thread) = next.filter(|at| found.len() < MOST_THREADS && !found.contains(at))
-        {
-            if self.u64_in(thread, fields.interp) != Some(interpreter) {
+        let mut next = self.u64_in(interpreter, self.layout.interpreter.threads);
+        while let Some(thread) = next.filter(|at| is_pointer(*at)) {
+            if found.len() >= MOST_THREADS
+                || found.contains(&thread)
+                || self.u64_in(thread, fields.interp) != Some(interpreter)
+            {
+                next = None;
                 break;
             }
             found.push(thread);
-            next = self.pointer_in(thread, fields.next);
+            next = self.u64_in(thread, fields.next);
         }
         found.reverse();
-        found
+        (found, next == Some(0))
     }
 }

@@ -34,7 +34,7 @@ const DICT: u64 = 264;
 const DICT_OFFSET: u64 = 288;
 const HEAP_TYPE: u64 = 1 << 9;
 const LONGEST_NAME: usize = 100;
-const MOST_TYPES: usize = 65_536;
+const MOST_TYPES: usize = 4096;
 
 /// Types met so far. A type that a program has made may go away and its memory be used again: it is compared once in each snapshot.
 #[derive(Debug, Default)]

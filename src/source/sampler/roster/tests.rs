@@ -54,6 +54,7 @@ fn answer(pid: u32, result: Result<Stacks, StackError>) -> StackAnswer {
         at: after(1.0),
         version: None,
         result,
+        tasks: None,
     }
 }
 
