@@ -12,6 +12,7 @@ pub mod signal;
 pub mod socket;
 pub mod stack;
 pub mod syscall;
+pub mod task;
 
 pub use process::{
     Accepting, FdClasses, Fds, Heartbeat, Process, ProcessKey, ProcessState, Python, Syscall,
@@ -21,8 +22,12 @@ pub use signal::signal_name;
 pub use socket::{
     Connection, Connections, Family, Listener, ListenerState, NetNs, TcpCounters, TcpState,
 };
-pub use stack::{Activity, Frame, FrameLocals, Intent, Local, Locals, Stack, Stacks};
+pub use stack::{Activity, Frame, FrameLocals, Intent, Local, Locals, ReadBy, Stack, Stacks};
 pub use syscall::syscall_name;
+pub use task::{
+    Entered, EventLoop, JobState, LoopKind, ObjectId, Pool, PoolKind, QueueCall, Task, TaskState,
+    Tasks, Wait, WaitOn,
+};
 
 /// A point in time: nanoseconds of CLOCK_BOOTTIME, the clock of `/proc/PID/stat` start times.
 #[derive(

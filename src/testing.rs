@@ -10,7 +10,7 @@ use crate::diagnosis::{
 };
 use crate::snapshot::{
     Activity, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap, Listener, ListenerState,
-    Moment, OwnCost, Process, ProcessKey, ProcessState, Python, Snapshot, Stack, Stacks,
+    Moment, OwnCost, Process, ProcessKey, ProcessState, Python, ReadBy, Snapshot, Stack, Stacks,
 };
 use crate::view::Scene;
 
@@ -78,8 +78,10 @@ pub(crate) fn python(pid: u32) -> Python {
             at: NOW,
             list: vec![main],
             torn: 0,
+            by: ReadBy::Own,
         })),
         stacks_true_at: Some(NOW),
+        tasks: None,
         intent: None,
     }
 }

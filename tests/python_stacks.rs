@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use steth::snapshot::{Activity, Stack, Stacks};
+use steth::snapshot::{Activity, ReadBy, Stack, Stacks};
 use steth::source::python::{Denial, Detected, Interpreters, StackError, StackReader};
 
 use support::{Interpreter, Target, look, request};
@@ -68,6 +68,7 @@ fn every_interpreter_is_read_as_it_sees_itself() {
             Some(told.version.trim_end_matches('+'))
         );
         assert_eq!((stacks.list.len(), stacks.torn), (4, 0), "{stacks:#?}");
+        assert_eq!(stacks.by, reader_of(&told.version), "{}", told.version);
         assert_eq!(stacks.list[0].tid, Some(target.pid()), "main thread first");
         for role in ["main", "locker", "selector"] {
             let stack = stack_of(&stacks, &told, role);
@@ -80,6 +81,16 @@ fn every_interpreter_is_read_as_it_sees_itself() {
         }
         check_names_and_activity(&stacks, &told);
         check_gil_owner(&mut reader, &mut target, &told);
+    }
+}
+
+/// The program's own from 3.8 on.
+fn reader_of(version: &str) -> ReadBy {
+    let old = ["2.", "3.6.", "3.7."];
+    if old.iter().any(|old| version.starts_with(old)) {
+        ReadBy::PySpy
+    } else {
+        ReadBy::Own
     }
 }
 

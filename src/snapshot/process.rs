@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Connections, Intent, Moment, Stack, Stacks};
+use super::{Connections, Intent, Moment, Stack, Stacks, Tasks};
 
 /// Identity of a process over time: a pid number alone is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -162,6 +162,8 @@ pub struct Python {
     pub stacks: Option<Arc<Stacks>>,
     /// When the stacks were last known to be true: read then, or no thread of the process has run since.
     pub stacks_true_at: Option<Moment>,
+    /// Its asyncio tasks, none in a program that uses none; `None` if they could not be read (there is a gap then) or not yet.
+    pub tasks: Option<Arc<Tasks>>,
     /// What its source says that it is about to do, if it is about to start a server.
     pub intent: Option<Intent>,
 }

@@ -13,6 +13,19 @@ pub struct Stacks {
     pub list: Vec<Stack>,
     /// Threads whose stack could not be read consistently this time and were left out.
     pub torn: u32,
+    /// Which reader they are from.
+    pub by: ReadBy,
+}
+
+/// The readers of stacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadBy {
+    /// This program's own: 3.8 to 3.15.
+    #[default]
+    Own,
+    /// py-spy's: older versions, and what the own one does not understand.
+    PySpy,
 }
 
 /// The stack of one Python thread.

@@ -92,32 +92,68 @@ fn read_batch(pid: u32, addrs: &[u64], len: usize) -> io::Result<Vec<Vec<u8>>> {
         return Ok(vec![Vec::new(); addrs.len()]);
     }
     let mut bytes = vec![0_u8; len * addrs.len()];
-    let ranges = addrs.iter().map(|&addr| remote_range(addr, len));
-    // An address that does not fit a pointer ends the batch just as an unmapped one does.
-    let remote: Vec<libc::iovec> = ranges.map_while(Result::ok).collect();
-    if remote.is_empty() {
-        return Ok(Vec::new());
-    }
-    let local = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: len * remote.len(),
+    let piece = |(nth, &addr): (usize, &u64)| Piece {
+        addr,
+        at: nth * len,
+        len,
     };
-    let (pid, count) = (kernel_pid(pid)?, remote.len() as libc::c_ulong);
-    // SAFETY: `local` is the live, exclusively owned `bytes`, at least as long as stated; `remote` is a live slice of `count`
-    // elements that hold addresses of the other process only, which the kernel checks.
-    let read = unsafe { libc::process_vm_readv(pid, &local, 1, remote.as_ptr(), count, 0) };
-    let read = match usize::try_from(read) {
-        Ok(read) => read,
-        Err(_) => match io::Error::last_os_error() {
-            e if e.raw_os_error() == Some(libc::EFAULT) => 0,
-            e => return Err(e),
-        },
-    };
+    let pieces: Vec<Piece> = addrs.iter().enumerate().map(piece).collect();
+    let read = read_pieces(pid, &pieces, &mut bytes)?;
     Ok(bytes
         .chunks_exact(len)
         .take(read / len)
         .map(<[u8]>::to_vec)
         .collect())
+}
+
+/// A range of the other process's memory, and where in a buffer it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Address there.
+    pub addr: u64,
+    /// Offset in the buffer here.
+    pub at: usize,
+    /// Bytes.
+    pub len: usize,
+}
+
+/// Pieces that one call reads at most (`IOV_MAX`).
+pub const MOST_PIECES: usize = 1024;
+
+/// Reads pieces one after the other with one call; answers with how many bytes it got. What is less than all stops within the
+/// piece that could not be read (or did not fit the buffer), 0 if that is the first. At most [`MOST_PIECES`] are read.
+///
+/// # Errors
+/// Only what concerns the whole process: `EPERM`, `ESRCH`.
+pub fn read_pieces(pid: u32, pieces: &[Piece], into: &mut [u8]) -> io::Result<usize> {
+    let (base, room) = (into.as_mut_ptr(), into.len());
+    let ranges = |piece: &Piece| {
+        let fits = piece.at.checked_add(piece.len)? <= room;
+        let local = libc::iovec {
+            iov_base: fits.then(|| base.wrapping_add(piece.at))?.cast(),
+            iov_len: piece.len,
+        };
+        // An address that does not fit a pointer ends the batch just as an unmapped one does.
+        Some((local, remote_range(piece.addr, piece.len).ok()?))
+    };
+    let (local, remote): (Vec<_>, Vec<_>) =
+        pieces.iter().take(MOST_PIECES).map_while(ranges).unzip();
+    if remote.is_empty() {
+        return Ok(0);
+    }
+    let (pid, count) = (kernel_pid(pid)?, remote.len() as libc::c_ulong);
+    // SAFETY: `local` and `remote` are live slices of `count` elements each. Those of `local` lie within `into`, which is
+    // borrowed exclusively and outlives the call (where two overlap, the later one wins); those of `remote` hold addresses of the
+    // other process only, which the kernel checks.
+    let read =
+        unsafe { libc::process_vm_readv(pid, local.as_ptr(), count, remote.as_ptr(), count, 0) };
+    match usize::try_from(read) {
+        Ok(read) => Ok(read),
+        Err(_) => match io::Error::last_os_error() {
+            e if e.raw_os_error() == Some(libc::EFAULT) => Ok(0),
+            e => Err(e),
+        },
+    }
 }
 
 fn remote_range(addr: u64, len: usize) -> io::Result<libc::iovec> {
@@ -178,5 +214,22 @@ mod tests {
                 (![0, 63, 64, 130, 199].contains(&i)).then(|| (i as u64).to_ne_bytes().to_vec());
             assert_eq!(word, want, "range {i}");
         }
+    }
+
+    #[test]
+    fn pieces_go_where_they_belong_up_to_the_first_bad_one() {
+        let words: Vec<u64> = (0..100).collect();
+        let base = address_of(&words);
+        let piece = |addr, at| Piece { addr, at, len: 8 };
+        let mut into = [0; 32];
+        let pieces = [piece(base + 8 * 7, 16), piece(base + 8 * 9, 0)];
+        let read = read_pieces(std::process::id(), &pieces, &mut into).unwrap();
+        assert_eq!((read, into[16], into[0], into[8]), (16, 7, 9, 0));
+        for bad in [piece(8, 8), piece(base, 25), piece(base, usize::MAX)] {
+            let pieces = [piece(base + 8 * 3, 24), bad, piece(base + 8, 0)];
+            let read = read_pieces(std::process::id(), &pieces, &mut into).unwrap();
+            assert_eq!((read, into[24]), (8, 3), "{bad:?}");
+        }
+        assert!(read_pieces(u32::MAX, &pieces, &mut into).is_err());
     }
 }

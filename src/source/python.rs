@@ -1,9 +1,9 @@
-//! Python stacks of running processes, without stopping them: py-spy's readers, asked on threads of their own.
+//! Python stacks of running processes, without stopping them, read on threads of their own.
 //!
 //! ```text
-//!  request ──► queue ──► worker: attached? ─► read, doubt, read again ──► answers ──► collect
-//!                          │  (at most 4, and 4 that hang)                  in time, or with a later call
-//!                          └─ one donor PythonSpy; binaries and templates are shared by all
+//!  request ──► queue ──► worker: attached? ─► own reader (3.8 to 3.15), else py-spy's ──► answers ──► collect
+//!                          │  (at most 4, and 4 that hang)                                  in time, or with a later call
+//!                          └─ what is learned of a binary is shared by all
 //! ```
 //! A target that hangs costs its own answer and nothing else: after a second its worker is written off and another one
 //! takes over. What was found in a process is kept for the next reading, by (pid, start time), and found again after an exec.
@@ -13,22 +13,37 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use crate::snapshot::{Moment, ProcessKey, Stacks, Thread};
+use crate::snapshot::{Moment, ProcessKey, Stacks, Tasks, Thread};
 
 mod activity;
 mod attach;
 mod binary;
 mod detect;
-mod donor;
 mod error;
+mod files;
+#[allow(
+    dead_code,
+    reason = "the reader of tasks uses what that of stacks does not"
+)]
+mod heap;
+mod identity;
+#[allow(
+    dead_code,
+    reason = "the reader of tasks uses what that of stacks does not"
+)]
+mod layout;
 mod locals;
 mod maps;
 mod names;
-mod readings;
-mod roots;
-mod stacks;
+mod own;
+#[allow(
+    dead_code,
+    reason = "the reader of tasks uses what that of stacks does not"
+)]
+mod pages;
+mod shape;
+mod spy;
 mod status;
-mod template;
 mod tid;
 mod version;
 mod worker;
@@ -49,6 +64,8 @@ pub struct StackRequest {
     pub threads: Vec<Thread>,
     /// Device and inode of `/proc/PID/exe`: another one means that it has called exec.
     pub exe: (u64, u64),
+    /// True if its asyncio tasks are wished for too.
+    pub tasks: bool,
 }
 
 /// What came of a wish.
@@ -62,6 +79,8 @@ pub struct StackAnswer {
     pub version: Option<String>,
     /// The stacks.
     pub result: Result<Stacks, StackError>,
+    /// The asyncio tasks, if they were asked for and the stacks could be read.
+    pub tasks: Option<Tasks>,
 }
 
 /// Reads stacks in the background.
@@ -105,7 +124,7 @@ impl Default for StackReader {
 impl StackReader {
     /// Starts nothing yet.
     pub fn new() -> Self {
-        Self::reading(worker::PY_SPY)
+        Self::reading(worker::read_process)
     }
 
     fn reading(reading: Reading) -> Self {
@@ -216,6 +235,7 @@ impl StackReader {
                 at: crate::source::clock::now(),
                 version: None,
                 result: Err(StackError::Hanging),
+                tasks: None,
             });
         }
         self.man();
@@ -231,21 +251,16 @@ impl Drop for StackReader {
 
 #[cfg(test)]
 mod tests {
-    use super::donor::Donor;
+    use super::attach::Tools;
     use super::worker::Read;
     use super::*;
 
     /// A process that hangs for as many tenths of a second as its start time says; one with an odd pid panics.
-    fn fake(_: &mut Option<Donor>, _: &Shared, request: &StackRequest) -> Read {
+    fn fake(_: &mut Tools, _: &Shared, request: &StackRequest) -> Read {
         assert!(request.key.pid.is_multiple_of(2), "a fault of the reader");
         std::thread::sleep(Duration::from_millis(100 * request.key.start_time));
-        (Some("3.11.7".to_owned()), Err(StackError::NotReady))
+        Read::failed(StackError::NotReady)
     }
-
-    const FAKE: Reading = Reading {
-        donor: |_| None,
-        read: fake,
-    };
 
     fn request(pid: u32, tenths: u64) -> StackRequest {
         let key = ProcessKey {
@@ -256,6 +271,7 @@ mod tests {
             key,
             threads: Vec::new(),
             exe: (0, 0),
+            tasks: false,
         }
     }
 
@@ -268,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_target_that_hangs_delays_no_other() {
-        let mut reader = StackReader::reading(FAKE);
+        let mut reader = StackReader::reading(fake);
         reader.request(vec![request(2, 15), request(4, 0), request(6, 0)]);
         let first = reader.collect(Duration::from_millis(300));
         assert_eq!(
@@ -295,7 +311,7 @@ mod tests {
 
     #[test]
     fn hanging_targets_cost_a_bounded_number_of_threads() {
-        let mut reader = StackReader::reading(FAKE);
+        let mut reader = StackReader::reading(fake);
         reader.request((1..=12).map(|n| request(2 * n, 80)).collect());
         let began = Instant::now();
         let mut hanging = 0;
@@ -328,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_panic_costs_one_answer() {
-        let mut reader = StackReader::reading(FAKE);
+        let mut reader = StackReader::reading(fake);
         reader.request(vec![request(3, 0), request(4, 0)]);
         let answers = reader.collect(Duration::from_secs(5));
         assert_eq!(

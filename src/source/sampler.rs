@@ -256,6 +256,7 @@ impl Sampler {
                 key: entry.process.key,
                 threads,
                 exe: entry.executable(),
+                tasks: true,
             });
         }
         self.stacks.request(requests);

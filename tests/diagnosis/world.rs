@@ -16,7 +16,7 @@ use steth::diagnosis::{Analyst, Code, Diagnosis, Finding, Member, Phase, Server,
 use steth::snapshot::{
     Accepting, Activity, Connection, Connections, EventSource, Exit, Family, FdClasses, Fds,
     Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState, Python,
-    Snapshot, Stack, Stacks, TcpState,
+    ReadBy, Snapshot, Stack, Stacks, TcpState,
 };
 
 use super::stacks::frames;
@@ -73,8 +73,10 @@ impl World {
                 at: Moment(0),
                 list: Vec::new(),
                 torn: 0,
+                by: ReadBy::Own,
             })),
             stacks_true_at: None,
+            tasks: None,
             intent: None,
         });
         process

@@ -11,7 +11,7 @@ use steth::diagnosis::{
 use steth::snapshot::{
     Activity, Connection, Connections, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap,
     Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState, Python,
-    Snapshot, Stack, Stacks, Syscall, TcpCounters, TcpState, Thread,
+    ReadBy, Snapshot, Stack, Stacks, Syscall, TcpCounters, TcpState, Thread,
 };
 use steth::view::Scene;
 
@@ -145,6 +145,7 @@ pub fn process(pid: u32, ppid: u32, cmdline: &str) -> Process {
             version: Some("3.11.7".into()),
             stacks: None,
             stacks_true_at: None,
+            tasks: None,
             intent: None,
         }),
     }
@@ -292,8 +293,10 @@ pub fn starting_uvicorn() -> Server {
             at: at(0.0),
             list: vec![stack, other],
             torn: 0,
+            by: ReadBy::Own,
         })),
         stacks_true_at: Some(at(0.0)),
+        tasks: None,
         intent: None,
     });
     let mut m = member(p, Role::Single, Phase::Starting, 0.2);
@@ -447,6 +450,7 @@ pub fn serving_gunicorn() -> Server {
                 at: at(0.0),
                 list: vec![stack],
                 torn: 0,
+                by: ReadBy::Own,
             }));
             python.stacks_true_at = Some(at(0.0));
         }
@@ -521,6 +525,7 @@ pub fn unseen() -> (Server, Vec<Gap>) {
         version: None,
         stacks: None,
         stacks_true_at: None,
+        tasks: None,
         intent: None,
     });
     let mut m = member(p, Role::Single, Phase::Listening, 0.0);

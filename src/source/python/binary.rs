@@ -4,13 +4,14 @@
 //! The file is read in pieces, never mapped: a target may truncate its own binary at any time. All sizes are bounded.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use goblin::container::Ctx;
 use goblin::elf::dynamic::{DT_NEEDED, Dynamic};
+use goblin::elf::header::{EM_AARCH64, EM_X86_64};
 use goblin::elf::section_header::{SHN_UNDEF, SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB};
 use goblin::elf::{Elf, Header, ProgramHeader, SectionHeader, Symtab, program_header};
 use py_spy::binary_parser::BinaryInfo;
@@ -30,6 +31,16 @@ const WANTED: [&str; 6] = [
 /// A function that every CPython exports, and one that its runtime state has since 3.7.
 const MARKS: [&str; 2] = ["Py_GetVersion", "_PyRuntime"];
 
+/// A function that only builds with Py_REF_DEBUG have (Objects/object.c).
+const DEBUG_MARK: &[u8] = b"_Py_NegativeRefcount";
+
+/// The machine that this program is for; 0, which no file has, where our own reader knows no layouts.
+const NATIVE: u16 = match () {
+    _ if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) => EM_X86_64,
+    _ if cfg!(target_arch = "aarch64") => EM_AARCH64,
+    _ => 0,
+};
+
 const PAGE: u64 = 4096;
 
 /// Identity of a file's contents: a rebuilt interpreter has another one.
@@ -42,14 +53,14 @@ pub struct FileKey {
 }
 
 impl FileKey {
-    fn of(file: &File) -> io::Result<Self> {
-        let meta = file.metadata()?;
-        Ok(Self {
+    /// By what stat(2) tells.
+    pub fn of(meta: &Metadata) -> Self {
+        Self {
             device: meta.dev(),
             inode: meta.ino(),
             size: meta.size(),
             modified_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
-        })
+        }
     }
 }
 
@@ -64,8 +75,12 @@ pub struct Binary {
     bss: (u64, u64),
     /// Address and size of the section `.PyRuntime` (3.10+).
     runtime_section: (u64, u64),
+    /// True if it is for another machine than this program: 32-bit, say.
+    pub is_foreign: bool,
     /// True if it holds an interpreter.
     pub is_python: bool,
+    /// True if that is a debug build.
+    pub is_debug: bool,
     /// True if it can load libraries while it runs.
     pub loads_libraries: bool,
     /// Names of the libraries that it is linked with.
@@ -95,7 +110,10 @@ impl Binary {
             header.container().map_err(invalid)?,
             header.endianness().map_err(invalid)?,
         );
-        let mut binary = Self::default();
+        let mut binary = Self {
+            is_foreign: header.e_machine != NATIVE || !ctx.container.is_big(),
+            ..Self::default()
+        };
         binary.read_segments(file, &header, ctx)?;
         binary.read_sections(file, &header, ctx, tables)?;
         Ok(binary)
@@ -162,6 +180,7 @@ impl Binary {
                 continue;
             }
             self.is_python |= MARKS.iter().any(|mark| mark.as_bytes() == name);
+            self.is_debug |= name == DEBUG_MARK;
             if let Some(wanted) = WANTED.iter().find(|w| w.as_bytes() == name) {
                 self.symbols
                     .insert(wanted, (symbol.st_value, symbol.st_size));
@@ -215,6 +234,12 @@ impl Binary {
         Some(start..start.checked_add(size)?)
     }
 
+    /// Where a symbol lies in a process with this bias.
+    pub fn address_of(&self, symbol: &str, bias: u64) -> Option<u64> {
+        let (address, _) = self.symbols.get(symbol)?;
+        Some(address.wrapping_add(bias))
+    }
+
     /// The same in py-spy's form, for one process.
     pub fn relocated(&self, bias: u64) -> BinaryInfo {
         let moved = |&(address, size): &(u64, u64)| match size {
@@ -242,27 +267,45 @@ impl Binary {
 /// while the lock is held.
 #[derive(Debug, Default)]
 pub struct Binaries {
-    known: Mutex<HashMap<FileKey, Arc<Binary>>>,
+    known: Mutex<HashMap<(FileKey, Depth), Arc<Binary>>>,
+}
+
+/// How much of a binary is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Depth {
+    /// What it exports.
+    Exports,
+    /// Its local symbols too, which are many more.
+    All,
 }
 
 impl Binaries {
-    /// The binary in an open file, from memory if it was read before.
+    /// The binary in a file, from memory if it was read before.
     ///
     /// # Errors
-    /// As [`Binary::read`].
-    pub fn read(&self, file: &File) -> io::Result<(FileKey, Arc<Binary>)> {
-        let key = FileKey::of(file)?;
+    /// As [`Binary::read`], and those of `open`.
+    pub fn read(
+        &self,
+        key: FileKey,
+        depth: Depth,
+        open: impl FnOnce() -> io::Result<File>,
+    ) -> io::Result<Arc<Binary>> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(binary) = known().get(&key) {
-            return Ok((key, Arc::clone(binary)));
+        if let Some(binary) = known().get(&(key, depth)) {
+            return Ok(Arc::clone(binary));
         }
-        let binary = Arc::new(Binary::read(file)?);
+        let file = open()?;
+        let binary = match depth {
+            Depth::Exports => Binary::read_exports(&file),
+            Depth::All => Binary::read(&file),
+        };
+        let binary = Arc::new(binary?);
         let mut known = known();
         if known.len() >= 512 {
             known.clear();
         }
-        known.insert(key, Arc::clone(&binary));
-        Ok((key, binary))
+        known.insert((key, depth), Arc::clone(&binary));
+        Ok(binary)
     }
 }
 
@@ -295,10 +338,11 @@ mod tests {
 
     #[test]
     fn this_program_is_no_python_but_could_load_one() {
-        let file = File::open("/proc/self/exe").unwrap();
-        let (key, binary) = Binaries::default().read(&file).unwrap();
-        assert_eq!(key, FileKey::of(&file).unwrap());
-        assert!(!binary.is_python);
+        let meta = std::fs::metadata("/proc/self/exe").unwrap();
+        let open = || File::open("/proc/self/exe");
+        let read = Binaries::default().read(FileKey::of(&meta), Depth::All, open);
+        let binary = read.unwrap();
+        assert!(!binary.is_python && !binary.is_debug && !binary.is_foreign);
         assert!(binary.symbols.is_empty(), "{:?}", binary.symbols);
         assert!(
             binary.needed.iter().any(|n| n.starts_with("libc.so")),

@@ -5,7 +5,7 @@
 use py_spy::PythonSpy;
 use py_spy::config::Config;
 
-use super::{StackError, attach, donor};
+use super::{StackError, spy};
 use crate::snapshot::{FrameLocals, Local, Locals};
 use crate::source::clock;
 use crate::source::secret;
@@ -29,10 +29,10 @@ pub fn read_locals(pid: u32) -> Result<Locals, StackError> {
     let number = i32::try_from(pid).map_err(|_| StackError::Gone)?;
     let config = Config {
         dump_locals: DETAIL,
-        ..donor::config()
+        ..spy::config()
     };
     let mut spy =
-        PythonSpy::retry_new(number, &config, TRIES as u64).map_err(|e| attach::failed(pid, &e))?;
+        PythonSpy::retry_new(number, &config, TRIES as u64).map_err(|e| spy::failed(pid, &e))?;
     let mut last = StackError::Torn;
     for _ in 0..TRIES {
         match spy.get_stack_traces() {
@@ -46,7 +46,7 @@ pub fn read_locals(pid: u32) -> Result<Locals, StackError> {
                     frames: frames.map(of_frame).collect(),
                 });
             }
-            Err(error) => last = attach::failed(pid, &error),
+            Err(error) => last = spy::failed(pid, &error),
         }
         if last != StackError::Torn {
             break;

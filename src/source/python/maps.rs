@@ -1,6 +1,6 @@
 //! Which files are mapped into a process, and how to open the very file that is mapped: not the one that by now has its name.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -31,6 +31,18 @@ impl Mapping {
         path.rsplit('/').next().unwrap_or(path)
     }
 
+    /// What the kernel tells of the mapped file: that of [`Mapping::open`], without opening it where that is possible.
+    ///
+    /// # Errors
+    /// As [`Mapping::open`].
+    pub fn metadata(&self, pid: u32) -> io::Result<Metadata> {
+        fs::metadata(self.link(pid)).or_else(|_| self.open(pid)?.metadata())
+    }
+
+    fn link(&self, pid: u32) -> String {
+        format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end)
+    }
+
     /// Opens the mapped file itself: by the kernel's link to it, else by its path in the target's root, else by its path here.
     /// The first needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, proc(5) `map_files`; it is the only way to a deleted file. In a
     /// plain chroot the path already holds the root; in another mount namespace it does not.
@@ -38,8 +50,7 @@ impl Mapping {
     /// # Errors
     /// The last one met.
     pub fn open(&self, pid: u32) -> io::Result<File> {
-        let link = format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end);
-        let by_link = match File::open(link) {
+        let by_link = match File::open(self.link(pid)) {
             Ok(file) => return Ok(file),
             Err(error) => error,
         };

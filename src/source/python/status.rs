@@ -2,8 +2,11 @@
 //! has it run meanwhile?
 
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use crate::snapshot::ProcessKey;
+use crate::source::sock_diag::sys;
 
 /// Fields of `/proc/PID/stat`, proc(5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,31 @@ impl Status {
 /// True while this very process lives: a pid number alone is reused.
 pub fn is_alive(key: ProcessKey) -> bool {
     Status::read(key.pid).is_some_and(|s| s.start_time == key.start_time && !s.ends())
+}
+
+/// Tells cheaply whether a process still lives: a descriptor of it, where the kernel has one to give.
+#[derive(Debug)]
+pub struct Lifeline {
+    key: ProcessKey,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Lifeline {
+    /// To this very process; `None` if it is gone. With `is_cheap` unset no descriptor is spent on it.
+    pub fn new(key: ProcessKey, is_cheap: bool) -> Option<Self> {
+        let pidfd = is_cheap.then(|| sys::pidfd_open(key.pid).ok()).flatten();
+        // In this order: the descriptor is of whoever had the pid, and it is the right one if it still has it.
+        is_alive(key).then_some(Self { key, pidfd })
+    }
+
+    /// True while it lives.
+    pub fn holds(&self) -> bool {
+        let ended = self.pidfd.as_ref().and_then(|pidfd| {
+            let polled = sys::poll_readable(&[pidfd.as_fd()], Some(Duration::ZERO));
+            polled.ok()?.first().copied()
+        });
+        ended.map_or_else(|| is_alive(self.key), |ended| !ended)
+    }
 }
 
 /// How often a thread has been on a CPU, and whether it is off it now.
@@ -103,6 +131,33 @@ mod tests {
             start_time: start_time + 1,
         };
         assert!(!is_alive(reused));
+        for is_cheap in [true, false] {
+            assert!(Lifeline::new(reused, is_cheap).is_none());
+            let own = Lifeline::new(ProcessKey { pid, start_time }, is_cheap).unwrap();
+            assert!(own.holds());
+            assert_eq!(
+                own.pidfd.is_some(),
+                is_cheap,
+                "pidfd_open(2) is there since 5.3"
+            );
+        }
         assert!(Turns::read(pid, pid).is_some());
+    }
+
+    #[test]
+    fn a_lifeline_ends_with_its_process() {
+        for is_cheap in [true, false] {
+            let mut child = std::process::Command::new("sleep")
+                .arg("60")
+                .spawn()
+                .unwrap();
+            let start_time = Status::read(child.id()).unwrap().start_time;
+            let pid = child.id();
+            let lifeline = Lifeline::new(ProcessKey { pid, start_time }, is_cheap).unwrap();
+            assert!(lifeline.holds());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(!lifeline.holds());
+        }
     }
 }

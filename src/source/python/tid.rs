@@ -58,12 +58,37 @@ fn parse_inner_tid(status: &str) -> Option<u32> {
     line.split_ascii_whitespace().next_back()?.parse().ok()
 }
 
+/// The main thread's id is the pid. After a foreign fork it is the one that cannot be told, or by its name the main one.
+pub fn find_main(
+    pid: u32,
+    tids: &mut [Option<u32>],
+    threads: &[Thread],
+    is_called_main: impl Fn(usize) -> bool,
+) {
+    if tids.contains(&Some(pid)) || !threads.iter().any(|t| t.tid == pid) {
+        return;
+    }
+    let untold: Vec<usize> = (0..tids.len())
+        .filter(|at| tids.get(*at) == Some(&None))
+        .collect();
+    let named = untold.iter().find(|at| is_called_main(**at));
+    let main = match untold.as_slice() {
+        [only] => Some(only),
+        _ => named,
+    };
+    if let Some(tid) = main.and_then(|at| tids.get_mut(*at)) {
+        *tid = Some(pid);
+    }
+}
+
+/// Where the inner thread id of a thread lies that is known by pthread_self().
+pub fn pthread_tid(pthread: u64) -> u64 {
+    pthread.wrapping_add(PTHREAD_TID)
+}
+
 /// The inner thread ids of threads known by pthread_self(), in their order; 0 where it could not be read.
 pub fn read_pthread_tids(pid: u32, pthreads: &[u64]) -> Vec<u32> {
-    let addrs: Vec<u64> = pthreads
-        .iter()
-        .map(|p| p.wrapping_add(PTHREAD_TID))
-        .collect();
+    let addrs: Vec<u64> = pthreads.iter().map(|p| pthread_tid(*p)).collect();
     let Ok(words) = memory::read_many(pid, &addrs, 4) else {
         return vec![0; pthreads.len()];
     };

@@ -16,6 +16,24 @@ pub struct Version {
 }
 
 impl Version {
+    /// From `PY_VERSION_HEX` (Include/patchlevel.h); `None` if that is no number of a version.
+    pub fn from_hex(hex: u32) -> Option<Self> {
+        let [major, minor, patch, release] = hex.to_be_bytes();
+        let flags = match (release >> 4, release & 15) {
+            (0xa, serial) => format!("a{serial}"),
+            (0xb, serial) => format!("b{serial}"),
+            (0xc, serial) => format!("rc{serial}"),
+            (0xf, _) => String::new(),
+            _ => return None,
+        };
+        matches!(major, 2 | 3).then(|| Self {
+            major: major.into(),
+            minor: minor.into(),
+            patch: patch.into(),
+            flags,
+        })
+    }
+
     /// Sets it as the one that a `PythonSpy` reads.
     pub fn write_to(&self, spy: &mut PythonSpy) {
         spy.version.major = self.major;
@@ -28,11 +46,6 @@ impl Version {
     /// True if there is a reader for it.
     pub fn is_supported(&self) -> bool {
         matches!((self.major, self.minor), (2, 7) | (3, 6..=15))
-    }
-
-    /// True for 3.`minor` and newer.
-    pub fn at_least(&self, minor: u64) -> bool {
-        self.major == 3 && self.minor >= minor
     }
 }
 
@@ -97,6 +110,18 @@ mod tests {
     }
 
     #[test]
+    fn numbers_tell_versions() {
+        let told = |hex| Version::from_hex(hex).map(|version| version.to_string());
+        assert_eq!(told(0x030b_07f0).as_deref(), Some("3.11.7"));
+        assert_eq!(told(0x030e_00c2).as_deref(), Some("3.14.0rc2"));
+        assert_eq!(told(0x030f_00a1).as_deref(), Some("3.15.0a1"));
+        assert_eq!(
+            (told(0), told(0x030b_0700), told(u32::MAX)),
+            (None, None, None)
+        );
+    }
+
+    #[test]
     fn readers_exist_for_some() {
         let version = |major, minor| Version {
             major,
@@ -117,7 +142,5 @@ mod tests {
                 .any(|&(major, minor)| version(major, minor).is_supported())
         );
         assert_eq!(version(3, 15).to_string(), "3.15.1rc2");
-        assert!(version(3, 13).at_least(13) && !version(3, 12).at_least(13));
-        assert!(!version(2, 7).at_least(7));
     }
 }

@@ -1,4 +1,4 @@
-//! The threads that read: each takes a request, reads with its own donor, sends the answer.
+//! The threads that read: each takes a request, reads with tools of its own, sends the answer.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,13 +6,10 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::attach::{Attachment, Library};
-use super::donor::Donor;
-use super::roots::Roots;
-use super::stacks::read_stacks;
-use super::status::{self, Status};
+use super::attach::{Attachment, Found, Library, Tools};
+use super::status::{Lifeline, Status};
 use super::{StackAnswer, StackError, StackRequest};
-use crate::snapshot::{ProcessKey, Stacks};
+use crate::snapshot::{ProcessKey, Stacks, Tasks};
 
 /// An answer on its way back.
 #[derive(Debug)]
@@ -21,23 +18,19 @@ pub struct Message {
     pub answer: StackAnswer,
 }
 
-/// How workers read.
-#[derive(Clone, Copy)]
-pub struct Reading {
-    /// Sets a worker up, before its first process (whose pid it gets).
-    pub donor: fn(u32) -> Option<Donor>,
-    /// Reads a process.
-    pub read: fn(&mut Option<Donor>, &Shared, &StackRequest) -> Read,
+/// How workers read a process.
+pub type Reading = fn(&mut Tools, &Shared, &StackRequest) -> Read;
+
+/// What a reading yields.
+#[derive(Debug)]
+pub struct Read {
+    /// Version of the interpreter.
+    pub version: Option<String>,
+    /// The stacks.
+    pub stacks: Result<Stacks, StackError>,
+    /// The tasks, where they were asked for.
+    pub tasks: Option<Tasks>,
 }
-
-/// The reading by py-spy.
-pub const PY_SPY: Reading = Reading {
-    donor: |pid| Donor::new(pid).ok(),
-    read: read_process,
-};
-
-/// What a reading yields: version of the interpreter, and stacks.
-pub type Read = (Option<String>, Result<Stacks, StackError>);
 
 /// What workers and their owner share. No lock is held while a target is read.
 pub struct Shared {
@@ -45,8 +38,20 @@ pub struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     library: Library,
-    attachments: Mutex<HashMap<ProcessKey, Attachment>>,
+    attachments: Mutex<HashMap<ProcessKey, Kept>>,
 }
+
+/// What is kept of a process between readings.
+struct Kept {
+    attachment: Attachment,
+    /// Device and inode of its executable; another one after exec.
+    exe: (u64, u64),
+    lifeline: Lifeline,
+}
+
+/// Processes that are known at a time, and those for which a descriptor is spent.
+const MOST_KEPT: usize = 16_384;
+const MOST_DESCRIPTORS: usize = 128;
 
 #[derive(Default)]
 struct State {
@@ -188,30 +193,29 @@ pub fn start(number: u64, shared: Arc<Shared>, answers: Sender<Message>) -> bool
 
 fn work(number: u64, shared: &Shared, answers: &Sender<Message>) {
     let tid = own_tid();
-    let mut donor = None;
+    let mut tools = Tools::default();
     while let Some(request) = shared.next(number) {
         let key = request.key;
-        if donor.is_none() {
-            donor = catch_unwind(|| (shared.reading.donor)(key.pid)).unwrap_or(None);
-        }
         shared.begin(key, number, tid);
         let read = catch_unwind(AssertUnwindSafe(|| {
-            (shared.reading.read)(&mut donor, shared, &request)
+            (shared.reading)(&mut tools, shared, &request)
         }));
-        let (version, result) = read.unwrap_or_else(|_| {
-            // py-spy met memory that it did not expect. Its state is not trusted any more.
-            donor = None;
-            (None, Err(StackError::Torn))
+        let read = read.unwrap_or_else(|_| {
+            // A reader met memory that it did not expect. Its state is not trusted any more.
+            tools = Tools::default();
+            Read::failed(StackError::Torn)
         });
         shared.done(key);
-        let at = result
+        let at = read
+            .stacks
             .as_ref()
             .map_or_else(|_| crate::source::clock::now(), |stacks| stacks.at);
         let answer = StackAnswer {
             key,
             at,
-            version,
-            result,
+            version: read.version,
+            result: read.stacks,
+            tasks: read.tasks,
         };
         if answers.send(Message { answer }).is_err() {
             return;
@@ -224,77 +228,89 @@ fn own_tid() -> Option<u32> {
     link.file_name()?.to_str()?.parse().ok()
 }
 
-fn read_process(donor: &mut Option<Donor>, shared: &Shared, request: &StackRequest) -> Read {
-    let Some(donor) = donor else {
-        return (
-            None,
-            Err(StackError::Failed("py-spy could not be set up".to_owned())),
-        );
-    };
-    if !status::is_alive(request.key) {
-        return (None, Err(StackError::Gone));
+impl Read {
+    /// There is nothing.
+    pub fn failed(error: StackError) -> Self {
+        Self {
+            version: None,
+            stacks: Err(error),
+            tasks: None,
+        }
     }
+}
+
+/// Reads a process by what is known of it; else, or where that no longer holds, finds its interpreter first.
+pub fn read_process(tools: &mut Tools, shared: &Shared, request: &StackRequest) -> Read {
     let known = lock(&shared.attachments).remove(&request.key);
-    let mut roots = None;
-    if let Some(mut attachment) = known.filter(|a| a.exe == request.exe) {
-        match read_stacks(donor, &mut attachment, &request.threads) {
+    let mut before = None;
+    if let Some(mut known) = known.filter(|known| known.exe == request.exe) {
+        match known.attachment.read(tools, request) {
             Err(StackError::Torn | StackError::Failed(_) | StackError::NotReady) => {}
-            result => return keep(shared, request.key, attachment, result),
+            found => return known.finish(shared, request, found),
         }
         // What was found here may no longer hold: it has called exec, or was just too busy.
-        roots = Some(attachment.roots);
+        before = Some(known.attachment);
     }
-    match attach_and_read(donor, shared, request, roots) {
-        Ok((attachment, result)) => keep(shared, request.key, attachment, result),
-        Err(error) => (None, Err(error)),
+    match attach_and_read(tools, shared, request, before) {
+        Ok((known, found)) => known.finish(shared, request, found),
+        Err(error) => Read::failed(error),
     }
 }
 
-/// Attaches by what the binary's other processes have taught, then, if that does not fit, without.
+/// Attaches; a busy process gets several tries.
 fn attach_and_read(
-    donor: &mut Donor,
+    tools: &mut Tools,
     shared: &Shared,
     request: &StackRequest,
-    mut roots: Option<Roots>,
-) -> Result<(Attachment, Result<Stacks, StackError>), StackError> {
-    let pid = request.key.pid;
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        let attached = Attachment::new(pid, request.exe, donor, &shared.library);
+    before: Option<Attachment>,
+) -> Result<(Kept, Found), StackError> {
+    let is_cheap = lock(&shared.attachments).len() < MOST_DESCRIPTORS;
+    let lifeline = Lifeline::new(request.key, is_cheap).ok_or(StackError::Gone)?;
+    let mut roots = before.map(Attachment::into_roots).unwrap_or_default();
+    for is_last in [false, false, false, true] {
+        let attached = Attachment::new(request.key.pid, tools, &shared.library);
         let mut attachment = match attached {
-            Err(StackError::Torn) if attempts < 4 => continue,
-            attached => attached?,
+            Err(StackError::Torn) if !is_last => continue,
+            attached => attached?.with_roots(roots),
         };
-        attachment.roots = roots.take().unwrap_or_default();
-        let result = read_stacks(donor, &mut attachment, &request.threads);
-        if attempts < 2 && matches!(result, Err(StackError::Torn | StackError::Failed(_))) {
-            shared.library.distrust(pid);
-            roots = Some(attachment.roots);
+        let found = attachment.read(tools, request);
+        if !is_last && matches!(found, Err(StackError::Torn | StackError::Failed(_))) {
+            roots = attachment.into_roots();
             continue;
         }
-        return Ok((attachment, result));
+        let known = Kept {
+            attachment,
+            exe: request.exe,
+            lifeline,
+        };
+        return Ok((known, found));
     }
+    Err(StackError::Torn)
 }
 
-/// Keeps the attachment for the next reading, unless the process is gone.
-fn keep(
-    shared: &Shared,
-    key: ProcessKey,
-    attachment: Attachment,
-    result: Result<Stacks, StackError>,
-) -> Read {
-    // Read between the end of one process and the start of another with its pid, it would be the other's.
-    let result = match result {
-        Ok(_) if !status::is_alive(key) => Err(StackError::Gone),
-        result => result,
-    };
-    let version = Some(attachment.version.to_string());
-    if result != Err(StackError::Gone) {
-        let mut attachments = lock(&shared.attachments);
-        if attachments.len() < 16_384 {
-            attachments.insert(key, attachment);
+impl Kept {
+    /// Makes the answer, and keeps the attachment for the next reading, unless the process is gone.
+    fn finish(self, shared: &Shared, request: &StackRequest, found: Found) -> Read {
+        // Read between the end of one process and the start of another with its pid, it would be the other's.
+        let found = match found {
+            Ok(_) if !self.lifeline.holds() => Err(StackError::Gone),
+            found => found,
+        };
+        let version = Some(self.attachment.version().to_string());
+        if !matches!(found, Err(StackError::Gone)) {
+            let mut attachments = lock(&shared.attachments);
+            if attachments.len() < MOST_KEPT {
+                attachments.insert(request.key, self);
+            }
+        }
+        let (stacks, tasks) = match found {
+            Ok((stacks, tasks)) => (Ok(stacks), tasks),
+            Err(error) => (Err(error), None),
+        };
+        Read {
+            version,
+            stacks,
+            tasks,
         }
     }
-    (version, result)
 }

@@ -196,6 +196,7 @@ impl Roster {
                 version,
                 stacks: None,
                 stacks_true_at: None,
+                tasks: None,
                 intent: None,
             });
             let mut entry = Entry::new(out.process, python);

@@ -177,6 +177,7 @@ pub fn request(pid: u32) -> StackRequest {
         key: key(pid),
         threads: threads(pid),
         exe,
+        tasks: false,
     }
 }
 

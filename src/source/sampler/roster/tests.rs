@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::super::LARGE_TABLE;
 use super::*;
-use crate::snapshot::{Activity, Connections, Process, ProcessState, Stack, Stacks, Thread};
+use crate::snapshot::{
+    Activity, Connections, Process, ProcessState, ReadBy, Stack, Stacks, Thread,
+};
 use crate::source::procfs::ProcError;
 use crate::source::python::StackAnswer;
 use crate::testing::{NOW, process, python};
@@ -53,6 +55,7 @@ fn answer(pid: u32, result: Result<Stacks, StackError>) -> StackAnswer {
         at: after(1.0),
         version: None,
         result,
+        tasks: None,
     }
 }
 
@@ -67,6 +70,7 @@ fn stacks() -> Stacks {
             frames: vec![],
         }],
         torn: 0,
+        by: ReadBy::Own,
     }
 }
 

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use py_spy::config::{Config, LineNo, LockingStrategy};
 use py_spy::{PythonSpy, StackTrace};
 
-use super::attach::Attachment;
-use super::template::Interpreter;
+use super::Attached;
 
 /// How py-spy is to read: never stopping the target, no local variables.
 pub fn config() -> Config {
@@ -53,31 +52,20 @@ impl Donor {
         self.spy.process.pid = pid;
     }
 
-    /// Reads the stacks of all threads of one interpreter of an attached process, newest thread first.
+    /// Reads the stacks of all threads of an attached process, newest thread first.
     ///
     /// # Errors
     /// py-spy's: one thread that changed while it was read fails all.
-    pub fn read(
-        &mut self,
-        attachment: &mut Attachment,
-        which: &Interpreter,
-    ) -> anyhow::Result<Vec<StackTrace>> {
-        self.aim(attachment.pid);
-        attachment.version.write_to(&mut self.spy);
-        self.spy.addresses = which.layout.clone();
+    pub fn read(&mut self, attached: &mut Attached) -> anyhow::Result<Vec<StackTrace>> {
+        self.aim(attached.pid);
+        attached.version.write_to(&mut self.spy);
+        self.spy.addresses = attached.layout.clone();
         self.spy.dockerized = false;
         self.spy.python_thread_ids.clear();
-        // Names of threads in other interpreters lie in modules of theirs; the lookup would replace those of the main one.
-        self.spy.config.collect_thread_names = which.is_main;
-        std::mem::swap(
-            &mut self.spy.python_thread_names,
-            &mut attachment.names.known,
-        );
+        let names = &mut attached.names.known;
+        std::mem::swap(&mut self.spy.python_thread_names, names);
         let traces = self.spy.get_stack_traces();
-        std::mem::swap(
-            &mut self.spy.python_thread_names,
-            &mut attachment.names.known,
-        );
+        std::mem::swap(&mut self.spy.python_thread_names, names);
         self.spy.short_filenames.clear();
         traces
     }

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use py_spy::StackTrace;
 
+use super::super::status::Turns;
 use super::roots::During;
-use super::status::Turns;
 use crate::snapshot::{ProcessState, Thread};
 
 /// Readings of a thread that runs, which must agree.

@@ -1,0 +1,182 @@
+//! This program's own reader of stacks, for 3.8 to 3.15: process_vm_readv and nothing else, some five calls for all stacks of a
+//! process, and only what is known to have been true is told.
+//!
+//! ```text
+//!  look at the GIL ─► renew: all pages of the last time, one call ─► walk ─► look at the GIL
+//!       ─► calm threads are settled ─► the one that may have run: read it again until it says the same
+//!       ─► code objects, lines, names, thread ids ─► Stacks
+//! ```
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::activity::activity;
+use super::attach::Found;
+use super::heap::Heap;
+use super::identity::Identity;
+use super::names::ThreadNames;
+use super::pages::Pages;
+use super::shape::{self, About};
+use super::tid::{Tids, find_main, pthread_tid};
+use super::version::Version;
+use super::{StackError, StackRequest};
+use crate::snapshot::{Activity, Frame, ReadBy, Stacks, Tasks, Thread};
+
+mod gil;
+mod names;
+mod place;
+mod settle;
+mod walk;
+
+use gil::Gils;
+use place::Place;
+use settle::{Settled, settle};
+use walk::Walked;
+
+/// A process whose interpreter this reader knows.
+#[derive(Debug)]
+pub struct Attached {
+    pid: u32,
+    /// Version of its interpreter.
+    pub version: Version,
+    /// Where `_PyRuntime` lies.
+    runtime: Range<u64>,
+    /// Its memory: kept between readings, as far as it says what to read again.
+    pub heap: Heap,
+    gils: Gils,
+    names: ThreadNames,
+    tids: Tids,
+    /// Inner thread ids by pthread_self(), for versions that do not keep them themselves.
+    pthreads: HashMap<u64, u32>,
+}
+
+impl Attached {
+    /// Of a process that runs this version, with `_PyRuntime` here.
+    pub fn new(pid: u32, identity: Identity, runtime: Range<u64>) -> Self {
+        Self {
+            pid,
+            version: identity.version,
+            runtime,
+            heap: Heap::new(Pages::of_process(pid), identity.layout),
+            gils: Gils::default(),
+            names: ThreadNames::default(),
+            tids: Tids::of(pid),
+            pthreads: HashMap::new(),
+        }
+    }
+
+    /// Reads the stacks, and the tasks if they are asked for.
+    ///
+    /// # Errors
+    /// `NotReady` before there is an interpreter; `Torn` where none is found any more; those of reading memory.
+    pub fn read(&mut self, request: &StackRequest) -> Found {
+        let stacks = self.read_stacks(&request.threads)?;
+        let tasks = request.tasks.then(|| self.read_tasks(&stacks));
+        Ok((stacks, tasks.flatten()))
+    }
+
+    /// The asyncio tasks in the same memory: the place where their reader is called.
+    fn read_tasks(&mut self, _stacks: &Stacks) -> Option<Tasks> {
+        None
+    }
+
+    fn read_stacks(&mut self, threads: &[Thread]) -> Result<Stacks, StackError> {
+        let waits = |t: &Thread| activity(t, Some(self.runtime.clone()), None) == Activity::Gil;
+        let is_contended = threads.iter().any(waits);
+        let settled = settle(&mut self.heap, &self.runtime, &mut self.gils, is_contended)
+            .map_err(|error| StackError::from_io(self.pid, &error))?;
+        if settled.walk.interpreters.is_empty() {
+            let head = self.heap.layout.runtime.interpreters;
+            return Err(match self.heap.u64_in(self.runtime.start, head) {
+                Some(0) => StackError::NotReady,
+                _ => StackError::Torn,
+            });
+        }
+        if settled.walk.threads.is_empty() {
+            return Err(StackError::NotReady);
+        }
+        self.heap.pages.keeps = false;
+        self.read_names(&settled, threads);
+        let tids = self.tids(&settled.walk.threads, threads);
+        self.heap.pages.keeps = true;
+        Ok(self.assemble(settled, &tids, threads))
+    }
+
+    /// Names of threads that have come since the last time.
+    fn read_names(&mut self, settled: &Settled, threads: &[Thread]) {
+        self.names.refresh(threads);
+        for interpreter in &settled.walk.interpreters {
+            let of = settled.walk.threads.iter();
+            let of = of.filter(|thread| thread.interpreter == *interpreter);
+            let new = of.filter(|thread| !self.names.known.contains_key(&thread.pthread));
+            let new: Vec<u64> = new.map(|thread| thread.pthread).collect();
+            if new.is_empty() {
+                continue;
+            }
+            let mut found = names::names(&mut self.heap, *interpreter).unwrap_or_default();
+            for pthread in new {
+                self.names.known.insert(pthread, found.remove(&pthread));
+            }
+        }
+    }
+
+    /// The kernel's thread ids, in the order of the thread states; each is one of `threads`.
+    fn tids(&mut self, walked: &[Walked], threads: &[Thread]) -> Vec<Option<u32>> {
+        let mut tids: Vec<Option<u32>> = walked.iter().map(|w| self.tid(w, threads)).collect();
+        find_main(self.pid, &mut tids, threads, |at| {
+            let name = walked
+                .get(at)
+                .and_then(|w| self.names.known.get(&w.pthread));
+            name.is_some_and(|name| name.as_deref() == Some("MainThread"))
+        });
+        tids
+    }
+
+    fn tid(&mut self, walked: &Walked, threads: &[Thread]) -> Option<u32> {
+        if let Some(native) = walked.native {
+            return self
+                .tids
+                .outer(self.pid, u32::try_from(native).ok()?, threads);
+        }
+        let known = self.pthreads.get(&walked.pthread).copied();
+        let outer = |tids: &mut Tids, inner| tids.outer(self.pid, inner, threads);
+        if let Some(tid) = known.and_then(|inner| outer(&mut self.tids, inner)) {
+            return Some(tid);
+        }
+        let inner = self.heap.pages.u32(pthread_tid(walked.pthread))?;
+        if self.pthreads.len() >= 4096 {
+            self.pthreads.clear();
+        }
+        self.pthreads.insert(walked.pthread, inner);
+        outer(&mut self.tids, inner)
+    }
+
+    fn assemble(&self, mut settled: Settled, tids: &[Option<u32>], threads: &[Thread]) -> Stacks {
+        let most = shape::most_frames(settled.walk.threads.len());
+        let mut list = Vec::with_capacity(tids.len());
+        let mut torn = 0;
+        for (walked, tid) in settled.walk.threads.iter().zip(tids) {
+            let Some(places) = settled.places.remove(&walked.state) else {
+                torn += 1;
+                continue;
+            };
+            let about = About {
+                tid: *tid,
+                name: self.names.known.get(&walked.pthread).cloned().flatten(),
+                holds_gil: settled.gils.is_holder(walked.state),
+            };
+            let frames = self.frames(&places, most);
+            list.push(shape::stack(about, frames, threads, Some(&self.runtime)));
+        }
+        shape::stacks(self.pid, list, torn, ReadBy::Own)
+    }
+
+    /// Outermost first.
+    fn frames(&self, places: &[Place], most: usize) -> Vec<Frame> {
+        let kept = shape::kept(places.len(), most);
+        let from_outermost = kept.filter_map(|at| places.get(places.len() - 1 - at));
+        from_outermost
+            .map(|place| place.frame(self.heap.layout.minor))
+            .collect()
+    }
+}

@@ -1,0 +1,347 @@
+//! The memory of a process as it was a moment ago: what is read is kept for the snapshot, and much is read with one system call.
+//!
+//! ```text
+//!  want(address, length) ─┐
+//!  want(…)                ├─► fetch: one process_vm_readv for up to 1,024 pieces ─► read, u64, …: no system call
+//!  what last time was read ┘
+//!
+//!  page    ┌──────────────────────────────────────────┐
+//!  blocks  │..####.....................##.............│  64 of 64 bytes: a cache line each
+//!  pieces     └──┘                     └┘                of a renewal: what was read last time, and no more
+//! ```
+//! Who follows pointers asks level by level: first `want` for all objects of a level, then `fetch`, then read. What was not
+//! wanted beforehand is fetched with the rest of its page when it is read. What an address means is for the callers; so is whether
+//! to believe it. A cache line costs more to fetch from another CPU than to copy, a piece as much as some sixteen of them: hence
+//! blocks, and hence small gaps between them are read too.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::io;
+
+use crate::source::memory::{MOST_PIECES, Piece};
+
+mod blocks;
+mod hash;
+mod live;
+mod read;
+
+pub use hash::PageHasher;
+pub use live::{Live, Memory};
+
+use blocks::{BLOCK, LONGEST, around, blocks_of, by_page, continues, runs};
+
+/// Bytes of a page here; the kernel's may be a multiple of it.
+pub const PAGE: usize = 4096;
+
+/// Pages of one process at one moment, as far as they were asked for.
+#[derive(Debug)]
+pub struct Pages {
+    memory: Box<dyn Memory>,
+    /// Page number → index in `slots`.
+    known: HashMap<u64, u32, BuildHasherDefault<PageHasher>>,
+    slots: Vec<Slot>,
+    /// The bytes: those of the slot n from n * [`PAGE`] on. Where no block is valid they are anything.
+    store: Vec<u8>,
+    /// Pages and blocks.
+    wanted: Vec<(u64, u64)>,
+    /// The page that was read last, and its slot: most reads follow one in the same page.
+    last: (u64, u32),
+    /// At most so many are held.
+    most: usize,
+    failure: Option<io::Error>,
+    /// True while what is read will be read again by the next renewal.
+    pub keeps: bool,
+    /// System calls so far.
+    pub calls: u64,
+}
+
+/// One page; bit n of a mask stands for block n.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    page: u64,
+    /// Blocks that have been fetched.
+    valid: u64,
+    /// Blocks that were read since the last renewal.
+    used: u64,
+    /// It cannot be read.
+    is_bad: bool,
+}
+
+impl Pages {
+    /// Of the memory given, at most `most` pages at a time.
+    pub fn new(memory: Box<dyn Memory>, most: usize) -> Self {
+        Self {
+            memory,
+            known: HashMap::default(),
+            slots: Vec::new(),
+            store: Vec::new(),
+            wanted: Vec::new(),
+            last: NONE,
+            most: most.min(u32::MAX as usize),
+            failure: None,
+            keeps: true,
+            calls: 0,
+        }
+    }
+
+    /// Of a live process; at most 64 MiB.
+    pub fn of_process(pid: u32) -> Self {
+        Self::new(Box::new(Live { pid }), 16_384)
+    }
+
+    /// Begins a new snapshot: everything that was read in the last one is fetched afresh with as few calls as may be, so that it
+    /// is of one moment.
+    ///
+    /// # Errors
+    /// As [`Pages::fetch`].
+    pub fn renew(&mut self) -> io::Result<()> {
+        self.failure = None;
+        self.wanted.clear();
+        let again = self
+            .slots
+            .iter()
+            .filter(|slot| slot.used != 0 && !slot.is_bad);
+        self.wanted.extend(again.map(|slot| (slot.page, slot.used)));
+        self.drop_all();
+        self.fetch()
+    }
+
+    /// Forgets everything, also what would be read again.
+    pub fn clear(&mut self) {
+        self.wanted.clear();
+        self.failure = None;
+        self.drop_all();
+    }
+
+    /// Gives its bytes away until [`Pages::renew`]: only what is to be read again is remembered.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.slots.retain(|slot| slot.used != 0);
+        self.known = HashMap::default();
+        self.slots.shrink_to_fit();
+        self.wanted = Vec::new();
+        self.last = NONE;
+        std::mem::take(&mut self.store)
+    }
+
+    /// Works in these bytes from now on, whatever they hold; for after [`Pages::rest`], before a renewal.
+    pub fn work_in(&mut self, store: Vec<u8>) {
+        self.store = store;
+    }
+
+    /// Notes that these bytes will be read.
+    pub fn want(&mut self, addr: u64, len: usize) {
+        for (page, blocks) in blocks_of(addr, len.min(LONGEST)) {
+            match self.wanted.last_mut() {
+                Some((last, more)) if *last == page => *more |= blocks,
+                _ => self.wanted.push((page, blocks)),
+            }
+        }
+    }
+
+    /// What was fetched of these bytes is old: the next [`Pages::fetch`] gets them anew.
+    pub fn outdate(&mut self, addr: u64, len: usize) {
+        for (page, blocks) in blocks_of(addr, len.min(LONGEST)) {
+            if let Some(slot) = slot_of(&self.known, &mut self.slots, page) {
+                slot.valid &= !blocks;
+            }
+        }
+        self.want(addr, len);
+    }
+
+    /// Fetches what was wanted and is not there yet.
+    ///
+    /// # Errors
+    /// What concerns the whole process: `EPERM`, `ESRCH`. Memory that cannot be read is none: reading from it yields `None`.
+    pub fn fetch(&mut self) -> io::Result<()> {
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.sort_unstable_by_key(|(page, _)| *page);
+        wanted.dedup_by(|(page, more), (kept, blocks)| {
+            let same = page == kept;
+            *blocks |= if same { *more } else { 0 };
+            same
+        });
+        let pieces = self.pieces(&wanted);
+        wanted.clear();
+        self.wanted = wanted;
+        self.read_all(pieces)
+    }
+
+    /// Why reads fail that should not, if the process as a whole could not be read. Taken once.
+    pub fn failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+
+    /// The bytes at `addr` as they are now; nothing that is held changes.
+    ///
+    /// # Errors
+    /// As [`Pages::fetch`]; `EFAULT` if they cannot be read.
+    pub fn now<const N: usize>(&mut self, addr: u64) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        let piece = Piece {
+            addr,
+            at: 0,
+            len: N,
+        };
+        self.calls += 1;
+        if self.memory.read(&[piece], &mut bytes)? < N {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
+        Ok(bytes)
+    }
+
+    fn drop_all(&mut self) {
+        self.known.clear();
+        self.slots.clear();
+        self.last = NONE;
+        // A large snapshot that was once taken does not stay.
+        if self.store.len() > 8 * PAGE * self.wanted.len().max(64) {
+            self.store = Vec::new();
+        }
+    }
+
+    /// A large range, fetched at once.
+    fn want_all(&mut self, addr: u64, len: usize) {
+        for at in (0..len).step_by(LONGEST) {
+            self.want(addr.saturating_add(at as u64), (len - at).min(LONGEST));
+        }
+        if let Err(error) = self.fetch() {
+            self.failure = Some(error);
+        }
+    }
+
+    /// The slot that has these blocks of this page; they are fetched if need be.
+    fn locate(&mut self, page: u64, blocks: u64) -> Option<usize> {
+        let at = match self.last {
+            (last, at) if last == page => at,
+            _ => self.known.get(&page).copied().unwrap_or(NONE.1),
+        };
+        let is_here = |slot: &Slot| slot.valid & blocks == blocks;
+        let at = match self.slots.get(at as usize) {
+            Some(slot) if is_here(slot) => at,
+            Some(slot) if slot.is_bad => return None,
+            // Of a page that is not known all is fetched: what lies near is mostly read next.
+            slot => {
+                let missing = slot.map_or(u64::MAX, |slot| around(blocks, slot.valid));
+                self.wanted.push((page, missing));
+                if let Err(error) = self.fetch() {
+                    self.failure = Some(error);
+                    return None;
+                }
+                self.known.get(&page).copied()?
+            }
+        };
+        let slot = self
+            .slots
+            .get_mut(at as usize)
+            .filter(|slot| is_here(slot))?;
+        if self.keeps {
+            slot.used |= blocks;
+        }
+        self.last = (page, at);
+        Some(at as usize)
+    }
+
+    /// What has to be read for these pages, which are in order and each there once; they get their slots.
+    fn pieces(&mut self, wanted: &[(u64, u64)]) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        for &(page, blocks) in wanted {
+            let Some(at) = self.slot(page) else { break };
+            let valid = self.slots.get(at).map_or(0, |slot| slot.valid);
+            let is_bad = self.slots.get(at).is_none_or(|slot| slot.is_bad);
+            let missing = if is_bad { 0 } else { blocks & !valid };
+            for (first, count) in runs(missing, valid) {
+                let piece = Piece {
+                    addr: page * PAGE as u64 + u64::from(first) * BLOCK as u64,
+                    at: at * PAGE + first as usize * BLOCK,
+                    len: count as usize * BLOCK,
+                };
+                match pieces.last_mut() {
+                    Some(last) if continues(last, &piece) => last.len += piece.len,
+                    _ => pieces.push(piece),
+                }
+            }
+        }
+        let length = self.slots.len() * PAGE;
+        if self.store.len() < length {
+            self.store.resize(length, 0);
+        }
+        pieces
+    }
+
+    /// The index of the slot of this page, a new one if need be; `None` if too many are held.
+    fn slot(&mut self, page: u64) -> Option<usize> {
+        if let Some(at) = self.known.get(&page) {
+            return Some(*at as usize);
+        }
+        let at = self.slots.len();
+        (at < self.most).then_some(())?;
+        self.known.insert(page, at as u32);
+        self.slots.push(Slot {
+            page,
+            valid: 0,
+            used: 0,
+            is_bad: false,
+        });
+        Some(at)
+    }
+
+    /// Reads pieces, and goes on behind one that cannot be read; a long one that stopped is tried again page by page.
+    fn read_all(&mut self, pieces: Vec<Piece>) -> io::Result<()> {
+        let mut rest = pieces;
+        let mut done = 0;
+        while let Some(batch) = rest.get(done..).filter(|rest| !rest.is_empty()) {
+            let batch = batch.get(..batch.len().min(MOST_PIECES)).unwrap_or(batch);
+            self.calls += 1;
+            let mut got = self.memory.read(batch, &mut self.store)?;
+            let whole = batch.iter().take_while(|piece| {
+                let has_come = piece.len <= got;
+                got = got.saturating_sub(piece.len);
+                has_come
+            });
+            let whole = whole.count();
+            let stopped_at = batch.get(whole).copied();
+            for piece in batch.iter().take(whole) {
+                note(&mut self.slots, piece, true);
+            }
+            done += whole;
+            if let Some(piece) = stopped_at {
+                done += 1;
+                let parts = by_page(piece);
+                if parts.len() > 1 {
+                    rest.extend(parts);
+                } else {
+                    note(&mut self.slots, &piece, false);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No page and no slot.
+const NONE: (u64, u32) = (u64::MAX, u32::MAX);
+
+fn slot_of<'a, S: std::hash::BuildHasher>(
+    known: &HashMap<u64, u32, S>,
+    slots: &'a mut [Slot],
+    page: u64,
+) -> Option<&'a mut Slot> {
+    slots.get_mut(*known.get(&page)? as usize)
+}
+
+/// Enters that the blocks of a piece have come, or that its only page cannot be read.
+fn note(slots: &mut [Slot], piece: &Piece, has_come: bool) {
+    for (slot, blocks) in blocks_of(piece.at as u64, piece.len) {
+        let Some(slot) = usize::try_from(slot).ok().and_then(|at| slots.get_mut(at)) else {
+            return;
+        };
+        if has_come {
+            slot.valid |= blocks;
+        } else {
+            slot.is_bad = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Reading from pages: bytes, words, numbers. What is not there is fetched.
+
+use super::blocks::mask;
+use super::{PAGE, Pages};
+
+impl Pages {
+    /// Copies the bytes at `addr`; `None` if not all of them could be read.
+    pub fn read(&mut self, addr: u64, into: &mut [u8]) -> Option<()> {
+        let mut addr = addr;
+        let mut rest = into;
+        while !rest.is_empty() {
+            let within = (addr % PAGE as u64) as usize;
+            let count = rest.len().min(PAGE - within);
+            let at = self.locate(addr / PAGE as u64, mask(within, count))? * PAGE + within;
+            let (now, later) = rest.split_at_mut_checked(count)?;
+            now.copy_from_slice(self.store.get(at..at + count)?);
+            rest = later;
+            addr = addr.checked_add(count as u64)?;
+        }
+        Some(())
+    }
+
+    /// `len` bytes; `None` as in [`Pages::read`], and for more than a mebibyte, because lengths come from the target.
+    pub fn bytes(&mut self, addr: u64, len: usize) -> Option<Vec<u8>> {
+        if len > 1 << 20 {
+            return None;
+        }
+        if len > PAGE {
+            self.want_all(addr, len);
+        }
+        let mut bytes = vec![0; len];
+        self.read(addr, &mut bytes)?;
+        Some(bytes)
+    }
+
+    /// One byte.
+    pub fn u8(&mut self, addr: u64) -> Option<u8> {
+        let mut bytes = [0; 1];
+        self.read(addr, &mut bytes)?;
+        Some(u8::from_ne_bytes(bytes))
+    }
+
+    /// Two bytes.
+    pub fn u16(&mut self, addr: u64) -> Option<u16> {
+        let mut bytes = [0; 2];
+        self.read(addr, &mut bytes)?;
+        Some(u16::from_ne_bytes(bytes))
+    }
+
+    /// Four bytes.
+    pub fn u32(&mut self, addr: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        self.read(addr, &mut bytes)?;
+        Some(u32::from_ne_bytes(bytes))
+    }
+
+    /// Eight bytes, such as a pointer.
+    pub fn u64(&mut self, addr: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read(addr, &mut bytes)?;
+        Some(u64::from_ne_bytes(bytes))
+    }
+}
