@@ -22,6 +22,7 @@ pub mod thresholds;
 pub mod timeouts;
 pub mod traits;
 pub mod why;
+pub mod words;
 
 pub use analyst::Analyst;
 pub use thresholds::Thresholds;
@@ -180,7 +181,7 @@ pub struct Outsider {
     pub name: String,
     /// Percent of one core.
     pub cpu_percent: Option<f64>,
-    /// Present phase: `not-a-server`, `stopped` or `exited`.
+    /// Present phase: `not-a-server`, `stopped`, `exited`, or not seen.
     pub phase: Phase,
 }
 

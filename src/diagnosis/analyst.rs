@@ -13,7 +13,7 @@ use record::Record;
 use super::family::{self, Family};
 use super::history::History;
 use super::{Diagnosis, Phase, Server, Thresholds};
-use crate::snapshot::{Moment, Process, ProcessKey, ProcessState, Snapshot};
+use crate::snapshot::{Moment, Process, ProcessKey, Snapshot};
 
 const GONE_SHOWN_S: f64 = 30.0;
 const ADOPT_WITHIN_S: f64 = 30.0;
@@ -90,7 +90,7 @@ impl Analyst {
                 && record.root.cwd == family.root.cwd
                 && snapshot
                     .process(record.root.key.pid)
-                    .is_none_or(|p| p.key != record.root.key || is_dead(p))
+                    .is_none_or(|p| p.key != record.root.key || p.has_ended())
                 && family.root.started > record.root.started
                 && snapshot.at.seconds_since(record.seen) < ADOPT_WITHIN_S
         };
@@ -114,10 +114,6 @@ fn is_titled(process: &Process) -> bool {
         .cmdline
         .first()
         .is_some_and(|a| a.starts_with("gunicorn: "))
-}
-
-fn is_dead(process: &Process) -> bool {
-    matches!(process.state, ProcessState::Zombie | ProcessState::Dead)
 }
 
 fn empty_server(id: ProcessKey, family: &Family, at: Moment) -> Server {

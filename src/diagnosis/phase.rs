@@ -34,8 +34,12 @@ pub struct Evidence<'a> {
 impl Evidence<'_> {
     /// Phase of one process of a server.
     pub fn of_process(&self, process: &Arc<Process>, role: Role) -> Phase {
-        if matches!(process.state, ProcessState::Zombie | ProcessState::Dead) {
+        if process.has_ended() {
             return Phase::Exited;
+        }
+        if process.state.has_ended() {
+            // Its first thread has ended, and took with it what /proc shows of the others.
+            return Phase::Unseen;
         }
         if is_stopped(process) {
             return Phase::Stopped;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::history::{History, Track};
 use super::timeouts::Kill;
+use super::words::{count, duration};
 use super::{
     Code, Finding, Member, Phase, Role, Server, ServerListener, Severity, Thresholds, frames, phase,
 };
@@ -212,30 +213,6 @@ pub fn finding(code: Code, severity: Severity, summary: String) -> Finding {
     }
 }
 
-/// Seconds for a sentence: `0.8 s`, `43 s`, `12 min`, `3.2 h`, `41 d`.
-pub fn seconds(s: f64) -> String {
-    if s < 9.95 {
-        format!("{s:.1} s")
-    } else if s < 120.0 {
-        format!("{s:.0} s")
-    } else if s < 7200.0 {
-        format!("{:.0} min", s / 60.0)
-    } else if s < 172_800.0 {
-        format!("{:.1} h", s / 3600.0)
-    } else {
-        format!("{:.0} d", s / 86_400.0)
-    }
-}
-
-/// `1 worker`, `2 workers`.
-pub fn count(n: usize, noun: &str) -> String {
-    if n == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{n} {noun}s")
-    }
-}
-
 /// A sentence on where sockets of a server stand, by sock_diag.
 pub fn socket_evidence(case: &Case) -> String {
     let own: Vec<&Arc<crate::snapshot::Process>> =
@@ -259,24 +236,5 @@ pub fn socket_evidence(case: &Case) -> String {
             ),
             None => format!("no socket of pid {pid} is bound to a port (sock_diag)"),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seconds_are_written_as_people_say_them() {
-        for (s, want) in [
-            (0.81, "0.8 s"),
-            (43.2, "43 s"),
-            (119.0, "119 s"),
-            (720.0, "12 min"),
-            (11520.0, "3.2 h"),
-            (3.6e6, "42 d"),
-        ] {
-            assert_eq!(seconds(s), want);
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The one sentence that says why a server is in its phase, where no finding says it already.
 
-use super::rule::{count, seconds};
+use super::words::{count, duration};
 use super::{Member, Phase, Server, frames, phase, sockets};
 use crate::snapshot::{ListenerState, Moment, signal_name};
 
@@ -9,7 +9,7 @@ pub fn sentence(server: &Server, at: Moment) -> String {
     if let Some(first) = server.findings.first() {
         return first.summary.clone();
     }
-    let age = seconds(at.seconds_since(server.since));
+    let age = duration(at.seconds_since(server.since));
     let ended = server.phase == Phase::Exited;
     if !ended && server.listeners.is_empty() && !server.sockets_seen() {
         return format!(

@@ -75,6 +75,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// True if it has ended, and at most waits to be reaped. A process whose first thread has ended (pthread_exit) while others
+    /// live on has that thread as a zombie too, and has not ended.
+    pub fn has_ended(&self) -> bool {
+        self.state.has_ended() && self.thread_count <= 1
+    }
+
     /// True if this is a Python interpreter (or a fork of one).
     pub fn is_python(&self) -> bool {
         self.python.is_some()
@@ -135,6 +141,11 @@ impl ProcessState {
             'I' => Self::Idle,
             _ => Self::Unknown,
         }
+    }
+
+    /// True if the thread in this state has ended.
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Zombie | Self::Dead)
     }
 
     /// The letter that `ps` shows.

@@ -284,7 +284,7 @@ impl Sampler {
         let mut processes: Vec<Arc<Process>> = Vec::new();
         let mut gaps = self.netns_gaps.clone();
         gaps.extend(self.hidden.clone());
-        gaps.extend(self.ledger.gap());
+        gaps.extend(self.ledger.gap(self.roster.scanned_at(), at));
         for entry in self.roster.all_mut() {
             gaps.extend(entry.gaps());
             processes.push(entry.record(self.connections.of(entry.process.key)));

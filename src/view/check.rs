@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Scene, json};
-use crate::diagnosis::{Finding, Phase, Server, Severity, rule, sockets};
+use crate::diagnosis::words::duration;
+use crate::diagnosis::{Finding, Phase, Server, Severity, sockets};
 use crate::snapshot::{Gap, ListenerState, Snapshot};
 
 /// The verdicts as text.
@@ -50,7 +51,7 @@ fn write_server(out: &mut String, server: &Server, snapshot: &Snapshot) -> std::
         (_, Phase::Unseen) => "?",
         _ => "◌",
     };
-    let age = rule::seconds(snapshot.at.seconds_since(server.since));
+    let age = duration(snapshot.at.seconds_since(server.since));
     let bound = if server.since_is_bound {
         "at least "
     } else {
@@ -130,10 +131,7 @@ fn write_gaps(out: &mut String, scene: &Scene, snapshot: &Snapshot) {
     for (unlock, gaps) in groups {
         let sources: BTreeSet<&str> = gaps.iter().map(|g| g.source.as_str()).collect();
         let pids: BTreeSet<u32> = gaps.iter().filter_map(|g| g.pid).collect();
-        let causes: BTreeSet<&str> = gaps
-            .iter()
-            .map(|g| g.cause.rsplit(": ").next().unwrap_or(&g.cause))
-            .collect();
+        let causes: BTreeSet<&str> = gaps.iter().map(|g| without_path(g)).collect();
         let first: Vec<String> = pids.iter().take(4).map(u32::to_string).collect();
         let of = match pids.len() {
             0 => String::new(),
@@ -149,6 +147,13 @@ fn write_gaps(out: &mut String, scene: &Scene, snapshot: &Snapshot) {
             all(causes)
         );
     }
+}
+
+/// The cause without the file of one process that it begins with: `/proc/4127/fd: permission denied`.
+fn without_path(gap: &Gap) -> &str {
+    let own = gap.pid.map(|pid| format!("/proc/{pid}/"));
+    let rest = own.and_then(|own| gap.cause.strip_prefix(&own)?.split_once(": "));
+    rest.map_or(&gap.cause, |(_, cause)| cause)
 }
 
 #[cfg(test)]

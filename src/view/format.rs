@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+pub use crate::diagnosis::words::duration;
 use crate::snapshot::{Activity, Exit, Frame, signal_name, syscall_name};
 
 /// A duration in at most three cells: `43s`, `12m`, `3h`, `41d`, `14w`, `3y`.
@@ -14,23 +15,6 @@ pub fn age(seconds: f64) -> String {
         172_800..=8_639_999 => format!("{}d", s / 86_400),
         8_640_000..=31_535_999 => format!("{}w", s / 604_800),
         _ => format!("{}y", (s / 31_536_000).min(99)),
-    }
-}
-
-/// A duration in words: `0.8 s`, `43 s`, `2 min 13 s`, `3 h 12 min`, `41 d 3 h`.
-pub fn duration(seconds: f64) -> String {
-    if !seconds.is_finite() || seconds < 0.0 {
-        return "?".to_owned();
-    }
-    let s = seconds as u64;
-    match s {
-        0 if seconds < 0.001 => "0 s".to_owned(),
-        0 if seconds < 0.1 => format!("{} ms", (seconds * 1000.0) as u64),
-        0..=9 => format!("{seconds:.1} s"),
-        10..=99 => format!("{s} s"),
-        100..=5999 => format!("{} min {} s", s / 60, s % 60),
-        6000..=172_799 => format!("{} h {} min", s / 3600, s % 3600 / 60),
-        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
     }
 }
 

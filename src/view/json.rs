@@ -79,7 +79,10 @@ fn outsider(outsider: &Outsider, snapshot: &Snapshot) -> Value {
         "pid": p.key.pid,
         "phase": phase(outsider.phase),
         "phase_for_s": round(snapshot.at.seconds_since(p.started)),
-        "why": "nothing says that it means to listen",
+        "why": match outsider.phase {
+            Phase::Unseen => "neither its sockets nor its stacks may be seen by this user: whether it serves is not known",
+            _ => "nothing says that it means to listen",
+        },
         "listeners": p.fds.is_some().then(Vec::<Value>::new),
         "processes": [process(p, "single", outsider.phase, outsider.cpu_percent)],
         "findings": [],

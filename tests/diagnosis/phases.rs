@@ -8,6 +8,7 @@ use super::world::{Build, End, World, codes, member, only};
 
 use Phase::{
     Bound, Draining, Exited, Importing, Listening, NotAServer, Serving, Stalled, Starting, Stopped,
+    Unseen,
 };
 
 /// A story, the phase of the only server at its end, and of some of its processes.
@@ -244,6 +245,21 @@ fn one_process() {
             },
             Serving,
             &[],
+        ),
+        (
+            "its first thread has ended, others live on",
+            |w| {
+                fleet::uvicorn(w);
+                w.watch(1.0);
+                let process = w.p(10);
+                process.state = ProcessState::Zombie;
+                process.thread_count = 3;
+                process.fds = None;
+                process.accepting = None;
+                w.watch(1.0)
+            },
+            Unseen,
+            &[(10, Unseen)],
         ),
         (
             "goes on after a stop",
@@ -1021,4 +1037,34 @@ fn a_side_port_is_not_a_server_every_other_second() {
         assert_eq!(answers.into_iter().collect::<Vec<_>>(), [want], "{name}");
         assert!(w.ever.is_empty(), "{name}: {:?}", w.ever);
     }
+}
+
+/// Who may be seen neither to hold a socket nor to run anything may be a server for all that is known.
+#[test]
+fn a_hidden_process_that_is_in_no_server_has_no_phase() {
+    for (line, want) in [
+        ("python app.py", Unseen),
+        ("/venv/bin/celery -A shop worker", NotAServer),
+        (
+            "python|-c|from multiprocessing.resource_tracker import main;main(4)",
+            NotAServer,
+        ),
+    ] {
+        let mut w = World::new();
+        let process = w.start(10, line);
+        if line.contains('|') {
+            process.cmdline = line.split('|').map(str::to_owned).collect();
+        }
+        process.fds = None;
+        process.accepting = None;
+        process.python.as_mut().unwrap().stacks = None;
+        assert_eq!(w.watch(1.0).outsiders[0].phase, want, "{line}");
+    }
+    let mut w = World::new();
+    w.start(10, "python app.py").main("<module> app.py:3").fds = None;
+    assert_eq!(
+        w.watch(1.0).outsiders[0].phase,
+        NotAServer,
+        "its stack is seen"
+    );
 }

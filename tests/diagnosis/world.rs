@@ -191,6 +191,7 @@ impl World {
     pub fn leave_zombie(&mut self, pid: u32, status: i32) {
         let process = self.p(pid);
         process.state = ProcessState::Zombie;
+        process.thread_count = 1;
         process.exit_status = Some(status);
         process.cmdline.clear();
         process.fds = None;
@@ -357,7 +358,12 @@ fn hold(seen: &Diagnosis, at: Moment) {
     );
     assert!(seen.attention.len() <= 64);
     for outsider in &seen.outsiders {
-        let told = [Phase::NotAServer, Phase::Stopped, Phase::Exited];
+        let told = [
+            Phase::NotAServer,
+            Phase::Stopped,
+            Phase::Exited,
+            Phase::Unseen,
+        ];
         assert!(
             told.contains(&outsider.phase),
             "{}: {:?}",

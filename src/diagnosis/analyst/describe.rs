@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::record::Record;
-use super::{Analyst, empty_server, is_dead};
+use super::{Analyst, empty_server};
 use crate::diagnosis::family::Family;
 use crate::diagnosis::history::History;
 use crate::diagnosis::phase::{Evidence, Whole, works};
@@ -114,7 +114,7 @@ fn has_served(family: &Family, history: &History) -> bool {
     let mut alive = family
         .members
         .iter()
-        .filter(|(p, role)| works(*role) && !is_dead(p));
+        .filter(|(p, role)| works(*role) && !p.has_ended());
     alive.any(|(p, _)| history.tracks.get(&p.key).is_some_and(|t| t.has_accepted))
 }
 

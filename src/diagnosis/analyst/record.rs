@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::{empty_server, is_dead};
+use super::empty_server;
 use crate::diagnosis::family::Family;
 use crate::diagnosis::history::History;
 use crate::diagnosis::phase::works;
@@ -69,7 +69,7 @@ impl Record {
         self.note_program(family, history);
         for (process, role) in &family.members {
             self.roles.insert(process.key, *role);
-            if is_dead(process) && !self.exits.iter().any(|e| e.exit.key == process.key) {
+            if process.has_ended() && !self.exits.iter().any(|e| e.exit.key == process.key) {
                 self.note(exit_of_zombie(process, snapshot.at), *role, history);
             }
         }

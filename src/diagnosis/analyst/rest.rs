@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Analyst, is_dead};
+use super::Analyst;
+use crate::diagnosis::kind::{Helper, Intent};
 use crate::diagnosis::phase::{self, works};
 use crate::diagnosis::{Member, Outsider, Phase, Server, kind};
 use crate::snapshot::{Activity, Moment, Process, ProcessKey};
@@ -17,13 +18,7 @@ impl Analyst {
                     .tracks
                     .get(&process.key)
                     .and_then(|t| t.cpu_percent()),
-                phase: if is_dead(&process) {
-                    Phase::Exited
-                } else if phase::is_stopped(&process) {
-                    Phase::Stopped
-                } else {
-                    Phase::NotAServer
-                },
+                phase: phase_of(&process),
                 process,
             })
             .collect()
@@ -53,5 +48,23 @@ impl Analyst {
             .iter()
             .flat_map(|s| s.members.iter().filter(restless).map(|m| m.process.key));
         keys.take(64).collect()
+    }
+}
+
+/// The phase of a process that is in no server.
+fn phase_of(process: &Process) -> Phase {
+    // The command line is for everybody to read: of celery it says enough.
+    let known = matches!(
+        kind::intent(&process.cmdline),
+        Intent::Works | Intent::Helper(Helper::Tracker)
+    );
+    if process.has_ended() {
+        Phase::Exited
+    } else if phase::is_stopped(process) {
+        Phase::Stopped
+    } else if !known && process.fds.is_none() && process.main_stack().is_none() {
+        Phase::Unseen
+    } else {
+        Phase::NotAServer
     }
 }

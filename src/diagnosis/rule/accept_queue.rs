@@ -1,6 +1,6 @@
 //! The accept queue is full, or it rises and is not drained.
 
-use super::{Case, Verdict, count, finding, seconds};
+use super::{Case, Verdict, count, duration, finding};
 use crate::diagnosis::history::Queue;
 use crate::diagnosis::{Code, Member, Phase, ServerListener, Severity, sockets};
 
@@ -81,7 +81,7 @@ pub(super) fn examine_growing(case: &Case) -> Verdict {
             "the accept queue of {} has grown by {} in {} and is not drained",
             sockets::address(&listener.socket),
             queue.grown,
-            seconds(stuck),
+            duration(stuck),
         ),
     );
     found.evidence.push(super::socket_evidence(case));

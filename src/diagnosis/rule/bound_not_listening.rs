@@ -1,6 +1,6 @@
 //! A port is bound and `listen()` has not been called: connections are refused, whatever the log says.
 
-use super::{Case, Verdict, finding, seconds};
+use super::{Case, Verdict, duration, finding};
 use crate::diagnosis::{Code, Phase, Role, Severity, sockets};
 
 pub(super) fn examine(case: &Case) -> Verdict {
@@ -32,7 +32,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         severity,
         format!(
             "{address} is bound but nobody has called listen() for at least {}: {who}, connections are refused",
-            seconds(since)
+            duration(since)
         ),
     );
     let holders: Vec<String> = listener.holders.iter().map(u32::to_string).collect();

@@ -1,6 +1,6 @@
 //! Processes die before they ever serve, and are started again.
 
-use super::{Case, Verdict, finding, seconds};
+use super::{Case, Verdict, duration, finding};
 use crate::diagnosis::{Code, MemberExit, Phase, Severity, crashes, frames};
 use crate::snapshot::{Exit, signal_name};
 
@@ -27,7 +27,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         format!(
             "{} processes have died at boot in the last {} and are started again: {}{place}",
             deaths.len(),
-            seconds(
+            duration(
                 deaths
                     .last()
                     .map_or(0.0, |d| case.at.seconds_since(d.exit.at))
@@ -59,9 +59,9 @@ fn line(death: &MemberExit, case: &Case) -> String {
     let lived = death
         .exit
         .lived_ns
-        .map(|ns| format!(" after {}", seconds(ns as f64 / 1e9)))
+        .map(|ns| format!(" after {}", duration(ns as f64 / 1e9)))
         .unwrap_or_default();
-    let ago = seconds(case.at.seconds_since(death.exit.at));
+    let ago = duration(case.at.seconds_since(death.exit.at));
     format!(
         "{} {} ended {ago} ago{lived}: {} (process events)",
         death.role.word(),

@@ -1,6 +1,6 @@
 //! The application is still being imported: it moves slowly, or stands on one frame.
 
-use super::{Case, Verdict, finding, seconds, socket_evidence};
+use super::{Case, Verdict, duration, finding, socket_evidence};
 use crate::diagnosis::history::Track;
 use crate::diagnosis::{Code, Finding, Member, Phase, frames};
 
@@ -30,8 +30,8 @@ pub(super) fn examine_blocked(case: &Case) -> Verdict {
             "the import of {} stands still in {} for at least {}: nothing is served before it ends (process is {} old)",
             module(track),
             frames::place(frame),
-            seconds(stood),
-            seconds(age),
+            duration(stood),
+            duration(age),
         ),
     );
     found.remedy = format!(
@@ -71,7 +71,7 @@ pub(super) fn examine_slow(case: &Case) -> Verdict {
         case.severity_of_delay(age),
         format!(
             "the application is still being imported after {}: {}{at}",
-            seconds(age),
+            duration(age),
             module(track)
         ),
     );

@@ -1,6 +1,6 @@
 //! A callback or coroutine holds the running event loop.
 
-use super::{Case, Verdict, finding, seconds};
+use super::{Case, Verdict, duration, finding};
 use crate::diagnosis::history::Track;
 use crate::diagnosis::{Code, Member, Severity, frames, phase};
 use crate::snapshot::{Activity, Stack};
@@ -40,7 +40,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         severity,
         format!(
             "the event loop of pid {pid} has not turned for at least {}: {place} holds it{clients}",
-            seconds(held)
+            duration(held)
         ),
     );
     found.culprit = frame.map(frames::culprit_of);

@@ -1,6 +1,6 @@
 //! The kernel lets clients in, and no process takes them.
 
-use super::{Case, Verdict, count, finding, seconds};
+use super::{Case, Verdict, count, duration, finding};
 use crate::diagnosis::{Code, Member, Phase, ServerListener, Severity, frames, sockets};
 
 pub(super) fn examine(case: &Case) -> Verdict {
@@ -54,7 +54,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
     found.evidence.push("no epoll set holds the listener and no thread waits in accept, select or poll on it (/proc)".into());
     found.evidence.push(format!(
         "it has been so for at least {}",
-        seconds(since.max(stuck))
+        duration(since.max(stuck))
     ));
     found.remedy = if workers.is_empty() {
         "restart the server: its workers are gone and nobody starts new ones; look for why they ended".into()

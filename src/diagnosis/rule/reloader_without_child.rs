@@ -1,6 +1,6 @@
 //! A reloader is alive and its child is not: it waits for somebody to change a file.
 
-use super::{Case, Verdict, crash_loop, finding, seconds};
+use super::{Case, Verdict, crash_loop, duration, finding};
 use crate::diagnosis::{Code, Phase, Role, Severity, frames};
 
 pub(super) fn examine(case: &Case) -> Verdict {
@@ -41,7 +41,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
     found.culprit = stack.map(frames::culprit_of);
     found.evidence.push(format!(
         "pid {pid} has had no serving child for {} (/proc)",
-        seconds(gone_s)
+        duration(gone_s)
     ));
     found.evidence.push(super::socket_evidence(case));
     found.remedy = "read the last traceback in its log and save the corrected file, or restart it; never use a reloader in production".into();

@@ -1,6 +1,6 @@
 //! The process lives and looks for changed files, but the thread that should serve has ended.
 
-use super::{Case, Verdict, finding, seconds};
+use super::{Case, Verdict, duration, finding};
 use crate::diagnosis::{Code, Severity, frames};
 
 pub(super) fn examine(case: &Case) -> Verdict {
@@ -30,7 +30,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
     found.culprit = place.map(frames::culprit_of);
     found.evidence.push(format!(
         "for {} the main thread of pid {pid} has looked for changed files, and no other thread serves (Python stacks)",
-        seconds(gone_s)
+        duration(gone_s)
     ));
     found.evidence.push(super::socket_evidence(case));
     found.remedy = "read the last traceback in its log, and save the corrected file".into();

@@ -1,6 +1,6 @@
 //! The application's startup has begun and does not end: code holds the thread, or the loop is idle and awaits.
 
-use super::{Case, Verdict, finding, seconds, socket_evidence};
+use super::{Case, Verdict, duration, finding, socket_evidence};
 use crate::diagnosis::history::Track;
 use crate::diagnosis::{Code, Finding, Kind, Member, Phase, frames};
 use crate::snapshot::{Activity, Stack};
@@ -34,8 +34,8 @@ pub(super) fn examine_blocked(case: &Case) -> Verdict {
         format!(
             "startup has run {} for at least {}: {holds} (process is {} old)",
             frames::place(frame),
-            seconds(stood),
-            seconds(age)
+            duration(stood),
+            duration(age)
         ),
     );
     found.culprit = Some(frames::culprit_of(frame));
@@ -74,7 +74,7 @@ pub(super) fn examine_awaiting(case: &Case) -> Verdict {
         case.severity_of_delay(age),
         format!(
             "the event loop is idle and {stands} after {}: startup awaits something that has not come",
-            seconds(age)
+            duration(age)
         ),
     );
     found.remedy = "look for an await without a time-out in the startup (lifespan) code".into();

@@ -1,6 +1,6 @@
 //! Every thread of a worker pool is taken, and work waits.
 
-use super::{Case, Verdict, count, finding, seconds};
+use super::{Case, Verdict, count, duration, finding};
 use crate::diagnosis::pool::{self, Waiting};
 use crate::diagnosis::{Code, Phase, Severity, frames};
 
@@ -18,7 +18,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
     } else {
         Severity::Critical
     };
-    let stood = seconds(case.at.seconds_since(taken.since));
+    let stood = duration(case.at.seconds_since(taken.since));
     let mut found = finding(
         Code::ThreadpoolExhausted,
         severity,

@@ -1,6 +1,6 @@
 //! A process is stopped by job control, a tracer or the freezer.
 
-use super::{Case, Verdict, finding, seconds};
+use super::{Case, Verdict, duration, finding};
 use crate::diagnosis::{Code, Member, Phase, Role, Severity, phase};
 use crate::snapshot::ProcessState;
 
@@ -32,7 +32,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         format!(
             "{} {pid}{more} has been {how} for {}: {}",
             who(member.role),
-            seconds(since),
+            duration(since),
             effect(member.role)
         ),
     );

@@ -1,6 +1,6 @@
 //! The supervisor kills workers that it has not heard of for too long, and the next ones go the same way.
 
-use super::{Case, Verdict, count, crash_loop, finding, seconds};
+use super::{Case, Verdict, count, crash_loop, duration, finding};
 use crate::diagnosis::timeouts::{self, Kill};
 use crate::diagnosis::{Code, Kind, Phase, Severity, frames};
 
@@ -33,8 +33,8 @@ pub(super) fn examine(case: &Case) -> Verdict {
             } else {
                 format!("{} were", count(kills.len(), "worker"))
             },
-            seconds(case.at.seconds_since(first.exit.at).max(1.0)),
-            seconds(last.silent_s),
+            duration(case.at.seconds_since(first.exit.at).max(1.0)),
+            duration(last.silent_s),
             limit(last),
         ),
     );
@@ -51,7 +51,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
 
 fn limit(kill: &Kill) -> String {
     kill.limit_s
-        .map(|s| format!(" (time-out {})", seconds(s)))
+        .map(|s| format!(" (time-out {})", duration(s)))
         .unwrap_or_default()
 }
 
@@ -59,8 +59,8 @@ fn line(kill: &Kill, case: &Case) -> String {
     format!(
         "worker {} ended {} ago, {} after its last sign of life: {} (process events; {})",
         kill.exit.key.pid,
-        seconds(case.at.seconds_since(kill.exit.at)),
-        seconds(kill.silent_s),
+        duration(case.at.seconds_since(kill.exit.at)),
+        duration(kill.silent_s),
         crash_loop::how(&kill.exit),
         kill.source,
     )

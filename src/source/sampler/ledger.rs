@@ -1,21 +1,29 @@
 //! Births and deaths: from the kernel's process events where they are allowed, else from what one look misses of the last.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::roster::Roster;
-use crate::snapshot::{
-    EventSource, Exit, ExitStatus, Gap, Moment, Process, ProcessKey, ProcessState,
-};
+mod births;
+mod death;
+
+use births::{BIRTHS, Birth, Births};
+use death::{Ending, exit_of, exit_told, has_ended, still_there};
+
+use super::roster::{Entry, Roster};
+use crate::snapshot::{EventSource, Exit, ExitStatus, Gap, Moment, Process};
 use crate::source::clock;
 use crate::source::events::{self, EventsError, ExitWatch, Listening, ProcEvent};
-use crate::source::procfs::{ProcReader, StatLine};
+use crate::source::procfs::ProcReader;
 
 const QUEUE: usize = 8192;
-const BIRTHS: usize = 4096;
 const EXITS: usize = 1024;
 const MISSED: usize = 64;
+const ENDING: usize = 256;
+/// Other threads of a process that was killed end within milliseconds. Those that live for longer live on.
+const ENDING_S: f64 = 2.0;
+/// A loss is told for so long: a death among what was lost would still be shown.
+const LOST_TOLD_S: f64 = 10.0;
 /// Somebody new is looked at this soon.
 const MEET_WITHIN: Duration = Duration::from_millis(60);
 
@@ -23,24 +31,20 @@ const MEET_WITHIN: Duration = Duration::from_millis(60);
 pub(super) struct Ledger {
     events: Result<(Receiver<ProcEvent>, Listening), EventsError>,
     watch: ExitWatch,
-    births: BTreeMap<u32, Birth>,
+    births: Births,
     exits: Vec<Exit>,
     /// Told without a code, because a look was faster than the event of their death: the newest 64.
     missed: VecDeque<Exit>,
-    lost: u64,
+    /// When events were lost last.
+    lost: Option<Moment>,
+    /// First threads that have ended while others of their process lived on, or had not ended yet. Bounded.
+    ending: Vec<Ending>,
     /// Pids that were born or run another program since the last look. They are looked at with the next one: most of what a
     /// busy machine starts has ended by then.
     pending: Vec<(u32, Moment)>,
     /// When those are looked at, if no look comes before.
     meet_at: Option<Instant>,
     reader: ProcReader,
-}
-
-/// A child that a Python process has forked and that has not been read from /proc yet.
-struct Birth {
-    parent: u32,
-    at: Moment,
-    python: bool,
 }
 
 impl Ledger {
@@ -51,10 +55,11 @@ impl Ledger {
         Self {
             events,
             watch: ExitWatch::default(),
-            births: BTreeMap::new(),
+            births: Births::default(),
             exits: Vec::new(),
             missed: VecDeque::new(),
-            lost: 0,
+            lost: None,
+            ending: Vec::new(),
             pending: Vec::new(),
             meet_at: None,
             reader: ProcReader::new(),
@@ -68,8 +73,9 @@ impl Ledger {
         }
     }
 
-    /// What this way of learning cannot see.
-    pub(super) fn gap(&self) -> Option<Gap> {
+    /// What this way of learning cannot see, or has not seen a while ago. `scanned_at`: when /proc was last searched for
+    /// everybody, which makes up for lost births, but not for deaths.
+    pub(super) fn gap(&self, scanned_at: Moment, now: Moment) -> Option<Gap> {
         let gap = |cause: String, unlock: Option<&str>| Gap {
             source: "events".to_owned(),
             pid: None,
@@ -85,8 +91,17 @@ impl Ledger {
             Ok((_, listening)) if !listening.is_alive() => {
                 Some(gap("process events have ended".to_owned(), None))
             }
-            Ok(_) => (self.lost > 0).then(|| gap(lost.to_owned(), None)),
+            Ok(_) => self
+                .lost_s(scanned_at, now)
+                .map(|ago| gap(format!("{lost} {ago:.0} s ago"), None)),
         }
+    }
+
+    /// Seconds since events were lost, while that still matters.
+    fn lost_s(&self, scanned_at: Moment, now: Moment) -> Option<f64> {
+        let ago = |at: Moment| now.seconds_since(at);
+        let matters = |at: &Moment| *at >= scanned_at || ago(*at) < LOST_TOLD_S;
+        self.lost.filter(matters).map(ago)
     }
 
     pub(super) fn take_exits(&mut self) -> Vec<Exit> {
@@ -98,7 +113,7 @@ impl Ledger {
         while let Some(event) = self.next() {
             self.note(event, roster);
         }
-        self.meet_pending(roster);
+        self.settle(roster);
         self.note_ended(roster);
         if self.source() == EventSource::Polling {
             let pids: Vec<u32> = roster
@@ -131,7 +146,7 @@ impl Ledger {
         let until = Instant::now() + longest;
         loop {
             let now = Instant::now();
-            if self.meet_at.is_some_and(|at| at <= now) && self.meet_pending(roster) {
+            if self.meet_at.is_some_and(|at| at <= now) && self.settle(roster) {
                 return true;
             }
             let next = self.meet_at.map_or(until, |at| until.min(at));
@@ -171,9 +186,19 @@ impl Ledger {
                 parent,
                 status,
                 at,
-            } => self.died(pid, parent, status, at, roster),
+            } => {
+                let key = roster.known(pid).map(|e| e.process.key);
+                let ending = Ending {
+                    pid,
+                    key,
+                    parent,
+                    status,
+                    at,
+                };
+                self.ended(ending, roster)
+            }
             ProcEvent::Lost => {
-                self.lost += 1;
+                self.lost = Some(clock::now());
                 roster.trust_nothing();
                 true
             }
@@ -182,14 +207,11 @@ impl Ledger {
 
     fn born(&mut self, parent: u32, child: u32, at: Moment, roster: &mut Roster) -> bool {
         // Whoever had this pid before is not the one whose death the next event tells.
-        self.births.remove(&child);
+        self.births.remove(child);
         self.missed.retain(|e| e.key.pid != child);
         let of_python = roster.known(parent).is_some_and(|e| e.python.is_some())
-            || self.births.get(&parent).is_some_and(|b| b.python);
+            || self.births.get(parent).is_some_and(|b| b.python);
         if of_python {
-            if self.births.len() >= BIRTHS {
-                self.births.pop_first();
-            }
             self.births.insert(
                 child,
                 Birth {
@@ -206,15 +228,19 @@ impl Ledger {
     fn put_off(&mut self, pid: u32, at: Moment) {
         if self.pending.len() < BIRTHS {
             self.pending.push((pid, at));
-            self.meet_at
-                .get_or_insert_with(|| Instant::now() + MEET_WITHIN);
+            self.meet_soon();
         }
     }
 
-    /// Looks at those who were born or run another program now; true if one of them is Python.
-    fn meet_pending(&mut self, roster: &mut Roster) -> bool {
+    fn meet_soon(&mut self) {
+        self.meet_at
+            .get_or_insert_with(|| Instant::now() + MEET_WITHIN);
+    }
+
+    /// Looks at those who were born, run another program now or seem to have ended; true if that matters.
+    fn settle(&mut self, roster: &mut Roster) -> bool {
         self.meet_at = None;
-        let mut any = false;
+        let mut any = self.settle_endings(roster);
         for (pid, at) in std::mem::take(&mut self.pending) {
             any |= self.meet(pid, at, roster);
         }
@@ -224,7 +250,7 @@ impl Ledger {
     fn meet(&mut self, pid: u32, at: Moment, roster: &mut Roster) -> bool {
         roster.announced(&mut self.reader, pid, at);
         let python = roster.known(pid).is_some_and(|e| e.python.is_some());
-        if let Some(birth) = self.births.get_mut(&pid) {
+        if let Some(birth) = self.births.get_mut(pid) {
             birth.python = python;
         }
         python
@@ -236,26 +262,50 @@ impl Ledger {
             roster.forget(pid);
         }
         // Until it has been looked at it is not known to be Python any more.
-        if let Some(birth) = self.births.get_mut(&pid) {
+        if let Some(birth) = self.births.get_mut(pid) {
             birth.python = false;
         }
         self.put_off(pid, at);
         before
     }
 
-    fn died(
-        &mut self,
-        pid: u32,
-        parent: Option<u32>,
-        ExitStatus { code, signal }: ExitStatus,
-        at: Moment,
-        roster: &mut Roster,
-    ) -> bool {
-        let birth = self.births.remove(&pid);
+    /// The first thread of a process has ended. The others may live on (it called pthread_exit), be about to end, or one of
+    /// them runs another program under this pid now: then it is looked at again soon.
+    fn ended(&mut self, ending: Ending, roster: &mut Roster) -> bool {
+        let lives_on = ending.key.is_some_and(|key| {
+            let found = self.reader.stat(key.pid).ok();
+            found.is_some_and(|s| s.key() == key && !has_ended(&s))
+        });
+        if !lives_on {
+            return self.died(ending, roster);
+        }
+        if clock::now().seconds_since(ending.at) < ENDING_S && self.ending.len() < ENDING {
+            self.ending.push(ending);
+            self.meet_soon();
+        }
+        true
+    }
+
+    fn settle_endings(&mut self, roster: &mut Roster) -> bool {
+        let mut any = false;
+        for ending in std::mem::take(&mut self.ending) {
+            any |= self.ended(ending, roster);
+        }
+        any
+    }
+
+    fn died(&mut self, ending: Ending, roster: &mut Roster) -> bool {
+        let pid = ending.pid;
+        let now = roster.known(pid).map(|e| e.process.key);
+        if ending.key.is_some() && now.is_some() && now != ending.key {
+            // Somebody else has the pid by now.
+            return self.tell_missed(pid, ending.status);
+        }
+        let birth = self.births.remove(pid);
         self.pending.retain(|(born, _)| *born != pid);
         let entry = roster.known(pid).filter(|e| e.python.is_some());
         let python = entry.is_some() || birth.as_ref().is_some_and(|b| b.python);
-        if entry.is_none() && self.tell_missed(pid, ExitStatus { code, signal }) {
+        if entry.is_none() && self.tell_missed(pid, ending.status) {
             return true;
         }
         if !python {
@@ -264,24 +314,7 @@ impl Ledger {
         }
         // What nobody has seen alive is counted, and no reason to look at once.
         let seen = entry.is_some();
-        let born = entry
-            .map(|e| e.process.started)
-            .or(birth.as_ref().map(|b| b.at));
-        let exit = Exit {
-            key: entry.map_or_else(|| key_of_birth(pid, birth.as_ref()), |e| e.process.key),
-            ppid: entry
-                .map(|e| e.process.ppid)
-                .or(parent)
-                .or(birth.as_ref().map(|b| b.parent))
-                .unwrap_or(0),
-            at,
-            lived_ns: born.map(|b| at.0.saturating_sub(b.0)),
-            code,
-            signal,
-            cmdline: entry.map(|e| e.process.cmdline.clone()).unwrap_or_default(),
-            python: true,
-            last_stack: entry.and_then(main_stack).unwrap_or_default(),
-        };
+        let exit = exit_told(&ending, entry, birth.as_ref());
         self.push(exit);
         // A zombie stays on the roster until its parent reaps it.
         match roster.entry(pid) {
@@ -322,9 +355,7 @@ impl Ledger {
         now: &Process,
         at: Moment,
     ) {
-        let ended = |e: &super::roster::Entry| {
-            e.process.key != now.key && e.python.is_some() && !e.is_dead()
-        };
+        let ended = |e: &Entry| e.process.key != now.key && e.python.is_some() && !e.is_dead();
         let exit = roster
             .forget(pid)
             .filter(ended)
@@ -347,9 +378,8 @@ impl Ledger {
         }
         let found = self.reader.stat(pid).ok();
         let found = found.filter(|s| s.key() == entry.process.key);
-        let lives = |s: &StatLine| !matches!(s.state, ProcessState::Zombie | ProcessState::Dead);
-        if found.as_ref().is_some_and(lives) {
-            // It was somebody else who had this pid before.
+        if found.as_ref().is_some_and(|s| !has_ended(s)) {
+            // It was somebody else who had this pid before, or only its first thread has ended.
             return;
         }
         let status = found.and_then(|s| s.exit_status);
@@ -366,43 +396,6 @@ impl Ledger {
                 roster.forget(pid);
             }
         }
-    }
-}
-
-fn exit_of(entry: &super::roster::Entry, status: ExitStatus, at: Moment) -> Exit {
-    Exit {
-        key: entry.process.key,
-        ppid: entry.process.ppid,
-        at,
-        lived_ns: Some(at.0.saturating_sub(entry.process.started.0)),
-        code: status.code,
-        signal: status.signal,
-        cmdline: entry.process.cmdline.clone(),
-        python: true,
-        last_stack: main_stack(entry).unwrap_or_default(),
-    }
-}
-
-fn main_stack(entry: &super::roster::Entry) -> Option<Vec<crate::snapshot::Frame>> {
-    let stacks = entry.python.as_ref()?.stacks.as_ref()?;
-    let pid = entry.process.key.pid;
-    let main = stacks
-        .list
-        .iter()
-        .find(|s| s.tid == Some(pid))
-        .or(stacks.list.first())?;
-    Some(main.frames.clone())
-}
-
-/// True if this very process is there, be it as a zombie.
-fn still_there(reader: &ProcReader, key: ProcessKey) -> bool {
-    reader.stat(key.pid).is_ok_and(|s| s.key() == key)
-}
-
-fn key_of_birth(pid: u32, birth: Option<&Birth>) -> ProcessKey {
-    ProcessKey {
-        pid,
-        start_time: birth.map_or(0, |b| clock::ticks(b.at)),
     }
 }
 

@@ -68,6 +68,11 @@ impl Roster {
         }
     }
 
+    /// When everybody on the machine was last looked for; 0 if that is due.
+    pub(super) fn scanned_at(&self) -> Moment {
+        self.scanned_at
+    }
+
     /// The next scan is due at once, and asks about everybody again: what is known may be out of date.
     pub(super) fn trust_nothing(&mut self) {
         self.scanned_at = Moment(0);

@@ -202,6 +202,10 @@ fn gaps_of_whoever_is_spoken_of_and_of_the_machine() {
     assert_eq!(value["gaps"], want);
 }
 
+fn only_outsider(outsider: crate::diagnosis::Outsider) -> Value {
+    document(&scene(diagnosis(vec![], vec![outsider]), vec![]))["servers"][0].take()
+}
+
 #[test]
 fn outsiders_have_the_shape_of_servers() {
     let servers = vec![server(10, 8000)];
@@ -214,4 +218,9 @@ fn outsiders_have_the_shape_of_servers() {
     assert_eq!(value["servers"][1]["phase"], "not-a-server");
     assert_eq!(value["servers"][1]["listeners"], json!([]));
     assert!(value["servers"][2]["listeners"].is_null());
+    let mut unseen = outsider(31, "python other.py");
+    unseen.phase = Phase::Unseen;
+    let value = only_outsider(unseen);
+    assert!(value["phase"].is_null() && value["processes"][0]["phase"].is_null());
+    assert!(value["why"].as_str().unwrap().contains("not known"));
 }

@@ -272,7 +272,7 @@ fn worker_timeout_loop() {
                 |w| {
                     arbiter(w, "-c gunicorn.conf.py");
                     for pid in 11..14 {
-                        silenced(w, pid, 12.5, End::Signal(9));
+                        silenced(w, pid, 12.2, End::Signal(9));
                     }
                     w.watch(0.1)
                 },

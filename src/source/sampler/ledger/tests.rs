@@ -3,7 +3,9 @@
 use std::process::Command;
 
 use super::super::roster::tests::python_entry;
+use super::death::key_of_birth;
 use super::*;
+use crate::snapshot::ProcessState;
 use crate::testing::NOW;
 
 const SERVER: u32 = 5_000_000;
@@ -16,10 +18,11 @@ fn ledger() -> Ledger {
     Ledger {
         events: Err(EventsError::NoAnswer),
         watch: ExitWatch::default(),
-        births: BTreeMap::new(),
+        births: Births::default(),
         exits: Vec::new(),
         missed: VecDeque::new(),
-        lost: 0,
+        lost: None,
+        ending: Vec::new(),
         pending: Vec::new(),
         meet_at: None,
         reader: ProcReader::new(),
@@ -146,7 +149,7 @@ fn the_unread_are_known_by_the_moment_of_their_birth() {
     assert_eq!(exit.lived_ns, Some(250_000_000));
     assert_eq!((exit.code, exit.signal), (Some(3), None));
     assert!(exit.python && exit.cmdline.is_empty() && exit.last_stack.is_empty());
-    assert!(ledger.births.is_empty());
+    assert!(ledger.births.by_pid.is_empty());
     assert_eq!(key_of_birth(CHILD, None).start_time, 0);
 }
 
@@ -253,17 +256,17 @@ fn what_is_remembered_is_bounded() {
     for n in 0..BIRTHS as u32 + 500 {
         ledger.note(fork(SERVER, CHILD + n, 0.0), &mut roster);
     }
-    assert_eq!(ledger.births.len(), BIRTHS);
+    assert_eq!(ledger.births.by_pid.len(), BIRTHS);
     for n in 0..BIRTHS as u32 + 500 {
         ledger.note(exit(CHILD + n, 1, 1.0), &mut roster);
     }
     assert_eq!(ledger.take_exits().len(), EXITS);
-    assert!(ledger.births.is_empty());
+    assert!(ledger.births.by_pid.is_empty());
 }
 
 #[test]
 fn without_events_the_gap_says_what_is_missed_and_what_unlocks() {
-    let gap = ledger().gap().unwrap();
+    let gap = ledger().gap(NOW, NOW).unwrap();
     assert_eq!((gap.source.as_str(), gap.pid), ("events", None));
     assert!(
         gap.cause.contains("short lives are missed"),
@@ -272,4 +275,118 @@ fn without_events_the_gap_says_what_is_missed_and_what_unlocks() {
     );
     assert!(gap.unlock.is_some());
     assert_eq!(ledger().source(), EventSource::Polling);
+}
+
+/// The eldest of those that have not been read have most likely been forgotten by everybody; a low pid says nothing.
+#[test]
+fn the_oldest_birth_makes_room_and_not_the_lowest_pid() {
+    let (mut ledger, mut roster) = (ledger(), roster());
+    let eldest = CHILD + 100_000;
+    ledger.note(fork(SERVER, eldest, 0.0), &mut roster);
+    for n in 0..BIRTHS as u32 {
+        ledger.note(fork(SERVER, CHILD + n, 1.0), &mut roster);
+    }
+    for pid in [eldest, CHILD] {
+        ledger.note(exit(pid, 1, 2.0), &mut roster);
+    }
+    let told: Vec<u32> = ledger.take_exits().iter().map(|e| e.key.pid).collect();
+    assert_eq!(told, [CHILD]);
+}
+
+#[test]
+fn births_and_deaths_without_end_leave_nothing_behind() {
+    let (mut ledger, mut roster) = (ledger(), roster());
+    for n in 0..50_000 {
+        ledger.note(fork(SERVER, CHILD + n % 7, f64::from(n)), &mut roster);
+        ledger.note(exit(CHILD + n % 7, 0, f64::from(n) + 0.5), &mut roster);
+        ledger.take_exits();
+    }
+    assert!(ledger.births.by_pid.is_empty() && ledger.births.order.len() <= 2 * BIRTHS);
+}
+
+#[test]
+fn a_loss_of_events_is_told_until_proc_has_been_searched_and_ten_seconds_are_over() {
+    let mut ledger = ledger();
+    assert_eq!(ledger.lost_s(NOW, NOW), None);
+    ledger.lost = Some(NOW);
+    let later = |s| NOW.plus_seconds(s);
+    for (scanned_at, now, told) in [
+        (Moment(0), later(0.1), true),
+        (later(0.2), later(0.3), true),
+        (later(5.0), later(9.9), true),
+        (later(5.0), later(10.1), false),
+        (Moment(0), later(60.0), true),
+    ] {
+        let lost = ledger.lost_s(scanned_at, now);
+        assert_eq!(lost.is_some(), told, "{scanned_at:?} {now:?}");
+    }
+}
+
+/// The main thread calls pthread_exit; the kernel tells of its end as of that of a process, and shows it as a zombie.
+#[test]
+fn a_process_whose_first_thread_has_ended_is_not_dead() {
+    let code = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); ctypes.CDLL(None).pthread_exit(None)";
+    let mut child = Command::new("python3").args(["-c", code]).spawn().unwrap();
+    let pid = child.id();
+    let mut ledger = ledger();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let stat = loop {
+        let stat = ledger.reader.stat(pid).unwrap();
+        if stat.state == ProcessState::Zombie {
+            break stat;
+        }
+        assert!(Instant::now() < deadline, "its first thread does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(stat.threads, 2);
+    let mut entry = python_entry(pid);
+    entry.process.key = stat.key();
+    let mut roster = Roster::of(vec![entry]);
+    let now = clock::now();
+    let ended = ProcEvent::Exit {
+        pid,
+        parent: None,
+        status: ExitStatus::from_wait(0),
+        at: now,
+    };
+    ledger.note(ended, &mut roster);
+    ledger.settle_endings(&mut roster);
+    ledger.missed(&mut roster, pid, now);
+    assert!(ledger.take_exits().is_empty());
+    assert!(!roster.known(pid).unwrap().is_dead());
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+    ledger.settle_endings(&mut roster);
+    assert_eq!(ledger.take_exits().len(), 1);
+    assert!(roster.known(pid).is_none());
+}
+
+/// Of a process that is killed with many threads the first may be gone before the others.
+#[test]
+fn an_end_that_is_not_over_yet_is_told_once_it_is() {
+    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    let mut ledger = ledger();
+    let pid = child.id();
+    let key = ledger.reader.stat(pid).unwrap().key();
+    let mut entry = python_entry(pid);
+    entry.process.key = key;
+    let mut roster = Roster::of(vec![entry]);
+    let killed = ProcEvent::Exit {
+        pid,
+        parent: None,
+        status: ExitStatus::from_wait(9),
+        at: clock::now(),
+    };
+    assert!(
+        ledger.note(killed, &mut roster),
+        "somebody has to look soon"
+    );
+    assert!(ledger.take_exits().is_empty(), "it is still there");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    ledger.settle_endings(&mut roster);
+    let told = ledger.take_exits().remove(0);
+    assert_eq!((told.key, told.signal), (key, Some(9)));
+    assert!(ledger.ending.is_empty());
 }

@@ -64,12 +64,12 @@ impl Entry {
     /// It has ended, and its parent has not looked yet.
     pub fn bury(&mut self) {
         self.process.state = crate::snapshot::ProcessState::Zombie;
+        self.process.thread_count = 1;
         self.record = None;
     }
 
     pub fn is_dead(&self) -> bool {
-        use crate::snapshot::ProcessState::{Dead, Zombie};
-        matches!(self.process.state, Zombie | Dead)
+        self.process.has_ended()
     }
 
     /// True if what was read is another process, or the same one with another program: whether that is Python has to be
@@ -85,7 +85,17 @@ impl Entry {
     }
 
     /// Takes in what was read; another command line means another program, or another title.
-    pub fn take(&mut self, process: Process, denied: Vec<&'static str>, depth: Depth, at: Moment) {
+    pub fn take(
+        &mut self,
+        mut process: Process,
+        denied: Vec<&'static str>,
+        depth: Depth,
+        at: Moment,
+    ) {
+        if process.state.has_ended() && !process.has_ended() {
+            // The kernel shows nothing of it under this pid any more: its first thread has ended, others live on.
+            process.cmdline.clone_from(&self.process.cmdline);
+        }
         if process.cmdline != self.process.cmdline && !process.cmdline.is_empty() {
             self.stack_marks.clear();
             self.executable = None;

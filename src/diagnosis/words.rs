@@ -1,0 +1,56 @@
+//! How are durations and counts said in a sentence? One way for findings and for every view.
+
+/// A duration in words: `0.8 s`, `43 s`, `2 min 13 s`, `3 h 12 min`, `41 d 3 h`.
+pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "?".to_owned();
+    }
+    let s = seconds.round() as u64;
+    match s {
+        0 if seconds < 0.001 => "0 s".to_owned(),
+        0 if seconds < 0.1 => format!("{} ms", (seconds * 1000.0) as u64),
+        _ if seconds < 9.95 => format!("{seconds:.1} s"),
+        0..=99 => format!("{s} s"),
+        100..=5999 => format!("{} min {} s", s / 60, s % 60),
+        6000..=172_799 => format!("{} h {} min", s / 3600, s % 3600 / 60),
+        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// `1 worker`, `2 workers`.
+pub fn count(n: usize, noun: &str) -> String {
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_said_as_people_say_them() {
+        for (seconds, want) in [
+            (0.0, "0 s"),
+            (0.012, "12 ms"),
+            (0.84, "0.8 s"),
+            (9.94, "9.9 s"),
+            (9.96, "10 s"),
+            (43.2, "43 s"),
+            (99.4, "99 s"),
+            (99.6, "1 min 40 s"),
+            (133.0, "2 min 13 s"),
+            (11_520.0, "3 h 12 min"),
+            (3_553_200.0, "41 d 3 h"),
+            (10_000_000.0, "115 d 17 h"),
+            (f64::NAN, "?"),
+            (-1.0, "?"),
+        ] {
+            assert_eq!(duration(seconds), want);
+        }
+        assert_eq!(count(1, "worker"), "1 worker");
+        assert_eq!(count(0, "worker"), "0 workers");
+    }
+}
