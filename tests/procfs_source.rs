@@ -390,9 +390,7 @@ fn a_process_that_has_done_nothing_is_still() {
         still = eye.light(&still);
     }
     assert!(eye.reader.rests(&still, eye.now));
-    // Its epoll set may be shared: who else adds to it does not wake this process.
-    let later = eye.now.plus_seconds(6.0);
-    assert!(eye.reader.rests(&still, later) && !eye.reader.is_still(&still, later));
+    assert!(eye.reader.is_still(&still, eye.now.plus_seconds(60.0)));
     let mut unknown = still.clone();
     unknown.key.start_time += 1;
     assert!(!eye.reader.rests(&unknown, eye.now));
@@ -403,6 +401,38 @@ fn a_process_that_has_done_nothing_is_still() {
     }
     let inode = u64::from(python.number(1));
     eye.until_light(still, |p| inodes(&p.accepting) == Some(vec![inode]));
+}
+
+#[test]
+fn who_sleeps_is_not_still_when_another_adds_to_its_epoll_set() {
+    let mut python = listening(
+        "p=select.epoll(); r,w=os.pipe()
+if not os.fork(): os.read(0,1); p.register(s, select.EPOLLIN); os.read(0,1)
+else: ready(); p.poll()",
+    );
+    let mut eye = Eye::new();
+    let mut read = eye.until(python.pid(), |p| main_state(p) == ProcessState::Sleeping);
+    let began = Instant::now();
+    while !eye.reader.is_still(&read, eye.now) {
+        assert!(began.elapsed() < Duration::from_secs(10), "{read:#?}");
+        read = eye.light(&read);
+    }
+    assert_eq!(inodes(&read.accepting), Some(vec![]));
+    python.go_on();
+    let inode = u64::from(python.number(1));
+    let later = |eye: &mut Eye| {
+        eye.now = eye.now.plus_seconds(6.0);
+        eye.now
+    };
+    let began = Instant::now();
+    while {
+        let now = later(&mut eye);
+        eye.reader.is_still(&read, now)
+    } {
+        assert!(began.elapsed() < Duration::from_secs(10), "never seen");
+    }
+    assert!(eye.reader.rests(&read, eye.now), "it sleeps all the time");
+    assert_eq!(inodes(&eye.light(&read).accepting), Some(vec![inode]));
 }
 
 #[test]

@@ -242,7 +242,7 @@ impl ProcReader {
             return false;
         };
         known.seen_at = now;
-        known.still_holds(read, now)
+        known.still_holds(read, now, &mut self.buffer)
     }
 
     /// Inodes of its sockets that are TCP, or may be, at the last scan of its descriptors, sorted.

@@ -68,7 +68,7 @@ const NEWBORN_S: f64 = 10.0;
 /// the last can change is its limits, its cgroup and its tracer, by somebody else's hand.
 const FULL_EVERY_S: f64 = 5.0;
 const FULL_HOT_EVERY_S: f64 = 1.0;
-const FULL_STILL_EVERY_S: f64 = 30.0;
+const FULL_STILL_EVERY_S: f64 = 60.0;
 /// Looks are as close as can be until so long after somebody who is watched has done something: longer than any threshold of
 /// the diagnosis that a process can reach by doing nothing more.
 const LINGER_S: f64 = 3.0;

@@ -25,6 +25,7 @@ pub mod keymap;
 pub mod layout;
 pub mod order;
 pub mod panel;
+pub mod sheet;
 pub mod standing;
 pub mod state;
 pub mod terminal;
@@ -169,6 +170,14 @@ impl Screen {
                 _ = seconds.tick() => Some(Event::Tick),
             };
             let Some(event) = event else { continue };
+            if matches!(event, Event::Tick) {
+                self.state.update(event);
+                // Nothing else shows the time that passes without a look.
+                if self.state.is_late() {
+                    due.get_or_insert(drawn + CALM_FRAME);
+                }
+                continue;
+            }
             let pause = match &event {
                 Event::Scene(scene) if news(scene) == told => CALM_FRAME,
                 _ => FRAME,
@@ -208,9 +217,7 @@ impl Screen {
     }
 
     fn draw(&mut self) -> io::Result<()> {
-        let state = &self.state;
-        self.terminal
-            .draw(state.size, |grid| draw::draw(state, grid))
+        self.terminal.draw(draw::compose(&self.state))
     }
 }
 

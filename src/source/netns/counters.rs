@@ -1,13 +1,49 @@
 //! How often listeners of a namespace dropped a connection: the TcpExt counters of `/proc/PID/net/netstat`, which
 //! anyone may read. Counters only: rates are for the reader.
 
-use std::fs;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 use crate::snapshot::TcpCounters;
 
-/// Reads the counters of the namespace behind a `/proc/PID/net`; `None` if the file is unreadable or has none of them.
-pub fn read(directory: &str) -> Option<TcpCounters> {
-    parse(&fs::read_to_string(format!("{directory}/netstat")).ok()?)
+/// Bytes read of each file; Linux 6.18 writes 4 KiB.
+const MAX_BYTES: usize = 32 * 1024;
+
+/// The files of one namespace, held open: to read one again is a single pread(2).
+#[derive(Debug, Default)]
+pub struct Counters {
+    netstat: Option<File>,
+    snmp: Option<File>,
+}
+
+impl Counters {
+    /// The counters of the namespace behind a `/proc/PID/net`; `None` if the file is unreadable or has none of them.
+    pub fn read(&mut self, directory: &str) -> Option<TcpCounters> {
+        parse(&read(&mut self.netstat, directory, "netstat")?)
+    }
+
+    /// TCP segments that the namespace has received so far: while there are none, no connection begins. `None` if that cannot
+    /// be read.
+    pub fn segments_received(&mut self, directory: &str) -> Option<u64> {
+        parse_segments(&read(&mut self.snmp, directory, "snmp")?)
+    }
+}
+
+/// Reads a file of `/proc/PID/net`. An open one means the namespace, and outlives the process that it was found through.
+fn read(held: &mut Option<File>, directory: &str, name: &str) -> Option<String> {
+    if held.is_none() {
+        *held = File::open(format!("{directory}/{name}")).ok();
+    }
+    let mut bytes = vec![0; MAX_BYTES];
+    let length = loop {
+        match held.as_ref()?.read_at(&mut bytes, 0) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read.ok()?,
+        }
+    };
+    bytes.truncate(length);
+    String::from_utf8(bytes).ok()
 }
 
 /// Reads the file: pairs of lines, names above, values below, both led by `TcpExt:`. Which names there are differs between
@@ -32,12 +68,6 @@ pub fn parse(text: &str) -> Option<TcpCounters> {
         found = true;
     }
     found.then_some(counters)
-}
-
-/// TCP segments that the namespace behind a `/proc/PID/net` has received so far, by its `snmp`: while there are none, no
-/// connection begins. `None` if that cannot be read.
-pub fn segments_received(directory: &str) -> Option<u64> {
-    parse_segments(&fs::read_to_string(format!("{directory}/snmp")).ok()?)
 }
 
 fn parse_segments(text: &str) -> Option<u64> {

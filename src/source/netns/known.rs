@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::counters::Counters;
 use super::walk::{Found, Walked};
-use super::{counters, interfaces, table};
+use super::{interfaces, table};
 use crate::snapshot::{Connection, Family, Gap, Listener, ListenerState, Moment, NetNs};
 use crate::source::sock_diag::{Diag, DiagError, ListenerDump, Walk};
 
@@ -22,6 +23,7 @@ pub struct Known {
     access: Access,
     /// Through whom it is seen; the pid was in it a moment ago.
     pub through: Through,
+    counters: Counters,
     interfaces: Option<(Moment, Option<bool>)>,
     last: Option<Arc<NetNs>>,
     /// When it could last be looked at as a whole.
@@ -73,6 +75,7 @@ impl Known {
         Self {
             access,
             through,
+            counters: Counters::default(),
             interfaces: None,
             last: None,
             whole_at: Moment::default(),
@@ -120,9 +123,10 @@ impl Known {
             return Ok(None);
         };
         let directory = self.through.directory();
-        let segments = || counters::segments_received(&directory);
+        let counters = &mut self.counters;
+        let mut segments = || counters.segments_received(&directory);
         if let (Some(last), Some(walked)) = (&self.last, &mut self.walked)
-            && !walked.is_over(look.others, look.now, segments)
+            && !walked.is_over(look.others, look.now, &mut segments)
         {
             let mut dump = diag.listening()?;
             if !carry(&mut dump.listeners, &last.listeners) {
@@ -215,7 +219,7 @@ impl Known {
             sampled_at: now,
             listeners: Vec::new(),
             bound_visible: false,
-            counters: counters::read(&directory),
+            counters: self.counters.read(&directory),
             has_other_interface: self.has_other_interface(&directory, now),
         }
     }

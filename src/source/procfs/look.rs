@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::accepting::Waits;
-use super::epoll::EpollSet;
+use super::epoll::{self, EpollSet};
 use super::fds::{self, Scan};
 use super::held::Shelf;
 use super::pulse::Pulse;
@@ -47,13 +47,29 @@ pub(super) struct Scanned {
 }
 
 impl Known {
-    /// True if a look at this process now would find what the last one found. An epoll set that is shared with another
-    /// process may change while this one sleeps, so that it is not believed for long; a heartbeat has an age.
-    pub(super) fn still_holds(&self, read: &Process, now: Moment) -> bool {
+    /// True if a look at this process now would find what the last one found. A heartbeat has an age, which never holds.
+    pub(super) fn still_holds(&mut self, read: &Process, now: Moment, room: &mut Vec<u8>) -> bool {
         self.heartbeat.is_none()
             && (self.waits.complete || !self.denied.is_empty())
-            && self.epolls.values().all(|set| set.is_believed(now))
             && self.pulse.rests(read)
+            && self.epolls_hold(read.key.pid, now, room)
+    }
+
+    /// An epoll set that is shared with another process may change while this one sleeps: it is not believed for long.
+    fn epolls_hold(&mut self, pid: u32, now: Moment, room: &mut Vec<u8>) -> bool {
+        let denied = self.denied.contains(&"fdinfo");
+        let mut sets = self.epolls.iter_mut();
+        sets.all(|(fd, set)| {
+            set.is_believed(now)
+                || match epoll::read_set(pid, *fd, now, room) {
+                    Ok(read) => {
+                        let same = read.armed == set.armed;
+                        set.read_at = if same { now } else { set.read_at };
+                        same
+                    }
+                    Err(error) => denied && file::is_denied(&error),
+                }
+        })
     }
 
     /// What this look does not ask for again was refused in one before it.

@@ -1,4 +1,4 @@
-//! What does the state look like? Writes the whole screen into a grid of cells; reads the state, changes nothing.
+//! What does the state look like? Puts the whole screen on a sheet; reads the state, changes nothing.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -7,21 +7,32 @@ use unicode_width::UnicodeWidthStr;
 
 use super::layout::{Areas, Focus, LEAST};
 use super::panel::{self, PanelId, Subject};
+use super::sheet::Sheet;
 use super::state::{Mode, State};
 use super::{text, theme};
 
-/// Draws the state into the grid.
-pub fn draw(state: &State, grid: &mut Buffer) {
-    grid.reset();
+/// The state as a sheet.
+pub fn compose(state: &State) -> Sheet {
+    let mut sheet = Sheet::new(state.size, state.options.theme);
     match (state.areas(), state.mode) {
-        (None, _) => too_small(state, grid),
-        (Some(_), Mode::Help { scroll }) => help(scroll, grid),
-        (Some(areas), _) => screen(state, &areas, grid),
+        (None, _) => too_small(state, &mut sheet),
+        (Some(_), Mode::Help { scroll }) => help(scroll, &mut sheet),
+        (Some(areas), _) => screen(state, &areas, &mut sheet),
     }
-    state.options.theme.apply(grid);
+    sheet
 }
 
-fn too_small(state: &State, grid: &mut Buffer) {
+/// Draws the state into a grid of its size.
+pub fn draw(state: &State, grid: &mut Buffer) {
+    grid.reset();
+    let sheet = compose(state);
+    for row in 0..sheet.size.1 {
+        sheet.paint(row, grid);
+    }
+    sheet.theme.apply(grid);
+}
+
+fn too_small(state: &State, sheet: &mut Sheet) {
     let (columns, rows) = state.size;
     let words = format!(
         "The terminal is too small: {columns}x{rows}. steth needs {}x{}.",
@@ -31,11 +42,11 @@ fn too_small(state: &State, grid: &mut Buffer) {
         .into_iter()
         .map(Line::raw)
         .collect();
-    text::put_all(grid, grid.area, &lines, 0);
+    sheet.put_all(sheet.area(), lines, 0);
 }
 
-fn help(scroll: usize, grid: &mut Buffer) {
-    let area = grid.area;
+fn help(scroll: usize, sheet: &mut Sheet) {
+    let area = sheet.area();
     let width = usize::from(area.width);
     let lines = panel::help::lines(width);
     let hidden = (lines.len() + 2).saturating_sub(usize::from(area.height) + scroll);
@@ -45,44 +56,33 @@ fn help(scroll: usize, grid: &mut Buffer) {
     } else {
         String::new()
     };
-    text::put(
-        grid,
-        area,
-        0,
-        &text::ends(title, vec![Span::raw(more)], width),
-    );
+    sheet.put(area, 0, text::ends(title, vec![Span::raw(more)], width));
     let body = Rect {
         y: area.y + 1,
         height: area.height.saturating_sub(2),
         ..area
     };
-    text::put_all(grid, body, &lines, scroll);
+    sheet.put_all(body, lines, scroll);
     let last = usize::from(area.height).saturating_sub(1);
-    text::put(
-        grid,
+    sheet.put(
         area,
         last,
-        &Line::from(Span::styled(" Esc closes the help", theme::DIM)),
+        Line::from(Span::styled(" Esc closes the help", theme::DIM)),
     );
 }
 
-fn screen(state: &State, areas: &Areas, grid: &mut Buffer) {
-    let width = usize::from(grid.area.width);
-    text::put(grid, areas.header, 0, &panel::header::line(state, width));
-    text::put(grid, areas.heading, 0, &panel::table::heading(state, width));
+fn screen(state: &State, areas: &Areas, sheet: &mut Sheet) {
+    let width = usize::from(sheet.size.0);
+    sheet.put(areas.header, 0, panel::header::line(state, width));
+    sheet.put(areas.heading, 0, panel::table::heading(state, width));
     let rows = panel::table::lines(state, width, usize::from(areas.table.height));
-    text::put_all(grid, areas.table, &rows, 0);
-    text::put(grid, areas.footer, 0, &panel::footer::line(state, width));
+    sheet.put_all(areas.table, rows, 0);
+    sheet.put(areas.footer, 0, panel::footer::line(state, width));
     let subject = state.subject();
-    text::put(
-        grid,
-        areas.rule,
-        0,
-        &rule(state, areas, subject.as_ref(), width),
-    );
+    sheet.put(areas.rule, 0, rule(state, areas, subject.as_ref(), width));
     match subject {
-        Some(subject) => lower(state, areas, &subject, grid),
-        None => text::put(grid, areas.why, 0, &nothing_selected(state)),
+        Some(subject) => lower(state, areas, &subject, sheet),
+        None => sheet.put(areas.why, 0, nothing_selected(state)),
     }
 }
 
@@ -98,37 +98,31 @@ fn nothing_selected(state: &State) -> Line<'static> {
 }
 
 /// WHY, timeline, tabs and panels: all that speaks of the selection.
-fn lower(state: &State, areas: &Areas, subject: &Subject<'_>, grid: &mut Buffer) {
+fn lower(state: &State, areas: &Areas, subject: &Subject<'_>, sheet: &mut Sheet) {
     let why = panel::why::lines(subject, state.why_room());
     let scroll = if state.focus == Focus::Why {
         state.scroll
     } else {
         0
     };
-    text::put_all(grid, areas.why, &why, scroll);
+    sheet.put_all(areas.why, why, scroll);
     let width = usize::from(areas.timeline.width);
-    text::put(
-        grid,
-        areas.timeline,
-        0,
-        &panel::timeline::line(subject, width),
-    );
-    text::put(
-        grid,
+    sheet.put(areas.timeline, 0, panel::timeline::line(subject, width));
+    sheet.put(
         areas.tabs,
         0,
-        &tabs(state, areas, usize::from(areas.tabs.width)),
+        tabs(state, areas, usize::from(areas.tabs.width)),
     );
-    panels(state, areas.panel, subject, grid);
+    panels(state, areas.panel, subject, sheet);
 }
 
 /// One panel; two side by side where it is wide enough; all four where it is also high enough and none is in focus.
-fn panels(state: &State, area: Rect, subject: &Subject<'_>, grid: &mut Buffer) {
+fn panels(state: &State, area: Rect, subject: &Subject<'_>, sheet: &mut Sheet) {
     if !state.is_wide() {
-        return one_panel(state, state.panel, area, subject, grid);
+        return one_panel(state, state.panel, area, subject, sheet);
     }
     if !state.shows_all_panels(area.height) {
-        return pair(state, state.panel.pair(), area, subject, grid);
+        return pair(state, state.panel.pair(), area, subject, sheet);
     }
     let upper = Rect {
         height: area.height / 2,
@@ -139,20 +133,19 @@ fn panels(state: &State, area: Rect, subject: &Subject<'_>, grid: &mut Buffer) {
         height: area.height - upper.height - 1,
         ..area
     };
-    pair(state, PanelId::Sockets.pair(), upper, subject, grid);
+    pair(state, PanelId::Sockets.pair(), upper, subject, sheet);
     let tabs = Rect {
         y: upper.bottom(),
         height: 1,
         ..area
     };
     let (left, right) = PanelId::Threads.pair();
-    text::put(
-        grid,
+    sheet.put(
         tabs,
         0,
-        &tabs_of(state, &[left, right], usize::from(area.width)),
+        tabs_of(state, &[left, right], usize::from(area.width)),
     );
-    pair(state, (left, right), lower, subject, grid);
+    pair(state, (left, right), lower, subject, sheet);
 }
 
 fn pair(
@@ -160,7 +153,7 @@ fn pair(
     (left, right): (PanelId, PanelId),
     area: Rect,
     subject: &Subject<'_>,
-    grid: &mut Buffer,
+    sheet: &mut Sheet,
 ) {
     let half = area.width / 2;
     let left_area = Rect {
@@ -172,29 +165,30 @@ fn pair(
         width: area.width - half - 1,
         ..area
     };
-    one_panel(state, left, left_area, subject, grid);
-    one_panel(state, right, right_area, subject, grid);
+    one_panel(state, left, left_area, subject, sheet);
+    one_panel(state, right, right_area, subject, sheet);
     for row in 0..usize::from(area.height) {
         let bar = Rect {
             x: area.x + half,
             width: 1,
             ..area
         };
-        text::put(grid, bar, row, &Line::from(Span::styled("│", theme::DIM)));
+        sheet.put(bar, row, Line::from(Span::styled("│", theme::DIM)));
     }
 }
 
-fn one_panel(state: &State, id: PanelId, area: Rect, subject: &Subject<'_>, grid: &mut Buffer) {
+fn one_panel(state: &State, id: PanelId, area: Rect, subject: &Subject<'_>, sheet: &mut Sheet) {
     let room = state.panel_room(id);
     let lines = id.lines(subject, room);
     let scroll = if room.focused { state.scroll } else { 0 };
-    text::put_all(grid, area, &lines, scroll);
+    let total = lines.len();
+    sheet.put_all(area, lines, scroll);
     let height = usize::from(area.height);
-    if lines.len() <= scroll + height || height < 2 {
+    if total <= scroll + height || height < 2 {
         return;
     }
     let key = if room.focused { '↓' } else { id.digit() };
-    let more = format!("… {}: {key} ", more_lines(lines.len() - scroll - height));
+    let more = format!("… {}: {key} ", more_lines(total - scroll - height));
     let cells = u16::try_from(more.width()).unwrap_or(0).min(area.width);
     let corner = Rect {
         x: area.right() - cells,
@@ -202,12 +196,7 @@ fn one_panel(state: &State, id: PanelId, area: Rect, subject: &Subject<'_>, grid
         width: cells,
         height: 1,
     };
-    text::put(
-        grid,
-        corner,
-        0,
-        &Line::from(Span::styled(more, theme::WARN)),
-    );
+    sheet.put(corner, 0, Line::from(Span::styled(more, theme::WARN)));
 }
 
 /// `── uvicorn app.main:app (4127) ──── WHY: 4 more lines: w ── 1-7 of 60 ──`.

@@ -23,6 +23,9 @@ use super::order::Order;
 use super::panel::{self, PanelId, Person, Room, Subject};
 use super::theme::{self, Theme};
 
+/// Seconds without a look, beyond what was asked for, after which the header says so.
+const LATE_S: f64 = 3.0;
+
 /// What the screen needs to know of its surroundings, once.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -187,7 +190,7 @@ impl State {
             Event::Resumed => vec![Effect::Redraw],
             Event::Tick => {
                 self.quiet_s = self.quiet_s.saturating_add(1);
-                Vec::new()
+                return Vec::new();
             }
             Event::Scene(scene) => {
                 self.quiet_s = 0;
@@ -235,6 +238,11 @@ impl State {
     /// Seconds between looks, as last asked for.
     pub fn interval_s(&self) -> f64 {
         self.wanted_interval_s.unwrap_or(self.live.interval_s)
+    }
+
+    /// True if the next look has been due for some time.
+    pub fn is_late(&self) -> bool {
+        f64::from(self.quiet_s) > self.interval_s() + LATE_S
     }
 
     /// The selection among the rows that are shown.

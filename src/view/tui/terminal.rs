@@ -17,8 +17,10 @@ use crossterm::terminal::{
     LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use ratatui::backend::{Backend, CrosstermBackend};
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
+
+use super::sheet::Sheet;
 
 /// Cells beyond which a terminal's claim about its size is not believed.
 const SIZE_MOST: u16 = 1000;
@@ -29,12 +31,15 @@ static OWNER: Mutex<Option<ThreadId>> = Mutex::new(None);
 /// The terminal while the screen is up. Dropping it gives the terminal back.
 pub struct Terminal {
     out: FrameWriter,
-    /// What is on screen.
-    shown: Buffer,
-    /// False while what is on screen is not known: the next picture is written whole.
-    known: bool,
-    /// The next picture; kept, so that no memory is asked for while drawing.
-    next: Buffer,
+    /// What is on screen; `None` while that is not known: the next picture is written whole.
+    shown: Option<Shown>,
+}
+
+/// A picture as it is on screen.
+struct Shown {
+    sheet: Sheet,
+    /// The cells of each of its rows.
+    rows: Vec<Buffer>,
 }
 
 impl Terminal {
@@ -49,9 +54,7 @@ impl Terminal {
         give_back_on_panic();
         let mut terminal = Self {
             out: FrameWriter::stdout()?,
-            shown: Buffer::empty(Rect::ZERO),
-            known: false,
-            next: Buffer::empty(Rect::ZERO),
+            shown: None,
         };
         terminal.take_over()?;
         Ok(terminal)
@@ -63,38 +66,31 @@ impl Terminal {
         (columns.min(SIZE_MOST), rows.min(SIZE_MOST))
     }
 
-    /// Draws a picture of this size: what differs from the last one is written, with one `write`; nothing where nothing
-    /// differs. An error means that the output is gone.
-    pub fn draw(
-        &mut self,
-        (columns, rows): (u16, u16),
-        paint: impl FnOnce(&mut Buffer),
-    ) -> io::Result<()> {
-        let area = Rect::new(0, 0, columns, rows);
-        self.next.resize(area);
-        paint(&mut self.next);
-        let known = self.known && self.shown.area == area;
-        if !known {
-            self.shown = Buffer::empty(area);
-        }
-        let changes = self.shown.diff(&self.next);
-        if !known || !changes.is_empty() {
+    /// Draws a picture: what differs from the last one is written, with one `write`; nothing where nothing differs. An error
+    /// means that the output is gone.
+    pub fn draw(&mut self, sheet: Sheet) -> io::Result<()> {
+        let known = self.shown.take().filter(|s| s.sheet.size == sheet.size);
+        let is_new = known.is_none();
+        let mut shown = known.unwrap_or_else(|| Shown::nothing(&sheet));
+        let painted = shown.paint(&sheet, is_new);
+        let changes = shown.changes(&painted);
+        if is_new || !changes.is_empty() {
             queue!(self.out, BeginSynchronizedUpdate)?;
-            if !known {
+            if is_new {
                 queue!(self.out, ResetColor, Clear(ClearType::All))?;
             }
             CrosstermBackend::new(&mut self.out).draw(changes.into_iter())?;
             queue!(self.out, EndSynchronizedUpdate)?;
             self.out.send()?;
         }
-        self.known = true;
-        std::mem::swap(&mut self.shown, &mut self.next);
+        shown.take(sheet, painted);
+        self.shown = Some(shown);
         Ok(())
     }
 
     /// Forgets what is on screen, so that the next picture is written whole.
     pub fn redraw(&mut self) {
-        self.known = false;
+        self.shown = None;
     }
 
     /// Bytes written so far.
@@ -120,9 +116,56 @@ impl Terminal {
         if let Ok(mut owner) = OWNER.lock() {
             *owner = Some(std::thread::current().id());
         }
-        self.known = false;
+        self.shown = None;
         queue!(self.out, EnterAlternateScreen, Hide)
     }
+}
+
+impl Shown {
+    /// An empty screen as large as this picture.
+    fn nothing(sheet: &Sheet) -> Self {
+        let rows = (0..sheet.size.1).map(|row| empty_row(sheet, row));
+        Self {
+            sheet: Sheet::new(sheet.size, sheet.theme),
+            rows: rows.collect(),
+        }
+    }
+
+    /// The rows of another picture that are not the same, or all of them.
+    fn paint(&self, sheet: &Sheet, all: bool) -> Vec<Buffer> {
+        let paint = |row: u16| {
+            let mut grid = empty_row(sheet, row);
+            sheet.paint(row, &mut grid);
+            sheet.theme.apply(&mut grid);
+            grid
+        };
+        if all {
+            return (0..sheet.size.1).map(paint).collect();
+        }
+        sheet.differing(&self.sheet).map(paint).collect()
+    }
+
+    /// The cells of painted rows that are not what is on screen.
+    fn changes<'a>(&self, painted: &'a [Buffer]) -> Vec<(u16, u16, &'a Cell)> {
+        let of_row = |now: &'a Buffer| {
+            let shown = self.rows.get(usize::from(now.area.y));
+            shown.map(|shown| shown.diff(now)).unwrap_or_default()
+        };
+        painted.iter().flat_map(of_row).collect()
+    }
+
+    fn take(&mut self, sheet: Sheet, painted: Vec<Buffer>) {
+        self.sheet = sheet;
+        for row in painted {
+            if let Some(place) = self.rows.get_mut(usize::from(row.area.y)) {
+                *place = row;
+            }
+        }
+    }
+}
+
+fn empty_row(sheet: &Sheet, row: u16) -> Buffer {
+    Buffer::empty(Rect::new(0, row, sheet.size.0, 1))
 }
 
 impl Drop for Terminal {

@@ -1,8 +1,6 @@
-//! How does text fit into cells? Truncation, padding, wrapping and writing into the grid, by display width; everything here
-//! is bounded by the room that it is given.
+//! How does text fit into cells? Truncation, padding and wrapping, by display width; everything here is bounded by the room
+//! that it is given.
 
-use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -137,29 +135,6 @@ pub fn hanging(
             Line::from(vec![lead, Span::styled(part, style)])
         })
         .collect()
-}
-
-/// Writes a line into one row of the area, `row` counted from its top. What is too long ends in `…`; a row outside the
-/// area is not drawn.
-pub fn put(grid: &mut Buffer, area: Rect, row: usize, line: &Line<'_>) {
-    let area = area.intersection(grid.area);
-    let Some(y) = u16::try_from(row).ok().filter(|row| *row < area.height) else {
-        return;
-    };
-    let y = area.y + y;
-    grid.set_line(area.x, y, line, area.width);
-    if line.width() > usize::from(area.width) && area.width > 0 {
-        let style = line.spans.last().map_or(Style::new(), |span| span.style);
-        grid.set_string(area.right() - 1, y, "…", style);
-    }
-}
-
-/// Writes as many lines as the area has rows, from `scroll` on.
-pub fn put_all(grid: &mut Buffer, area: Rect, lines: &[Line<'_>], scroll: usize) {
-    let rows = usize::from(area.height);
-    for (row, line) in lines.iter().skip(scroll).take(rows).enumerate() {
-        put(grid, area, row, line);
-    }
 }
 
 /// A line with something at each end; the right end gives way.

@@ -10,9 +10,6 @@ use crate::view::tui::standing::{self, Group};
 use crate::view::tui::state::{Place, State, cursor::RowId};
 use crate::view::tui::{text, theme};
 
-/// Seconds without a look, beyond what was asked for, after which the header says so.
-const LATE_S: f64 = 3.0;
-
 /// The line. The right end gives way in steps: our own cost, the count of all, what is fine; never what fails.
 pub fn line(state: &State, width: usize) -> Line<'static> {
     let mut left = vec![Span::styled(" steth", theme::BOLD)];
@@ -64,7 +61,7 @@ fn liveness(state: &State) -> (String, Style) {
             theme::SELECTED,
         );
     }
-    if f64::from(state.quiet_s) > interval + LATE_S {
+    if state.is_late() {
         return (format!("no look for {} s", state.quiet_s), theme::WARN);
     }
     (format!("live {interval}s"), theme::PLAIN)
