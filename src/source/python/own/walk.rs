@@ -11,6 +11,7 @@
 use std::io;
 
 use super::super::heap::{Heap, is_pointer, untagged};
+use super::super::pages::Pages;
 
 /// A frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,28 +128,36 @@ fn chain(heap: &mut Heap, state: u64, room: usize) -> Chain {
     chain
 }
 
-/// Reads the chain of a thread anew, whose frames were `last` lately.
+/// Reads the chain of a thread anew, by pages of its own: nothing of it is older than this call. Its frames were `last` lately.
 ///
 /// # Errors
 /// What concerns the whole process: `EPERM`, `ESRCH`.
-pub fn chain_again(heap: &mut Heap, thread: &mut Walked, last: &Chain) -> io::Result<()> {
+pub fn chain_again(
+    heap: &mut Heap,
+    pages: &mut Pages,
+    state: u64,
+    last: &Chain,
+) -> io::Result<Chain> {
     let fields = &heap.layout.thread;
-    let cframe = heap.u64_in(thread.state, fields.cframe);
-    let starts = [fields.frame, fields.cframe, fields.current_frame].map(|f| f.of(thread.state));
+    let cframe = heap.u64_in(state, fields.cframe);
+    let starts = [fields.frame, fields.cframe, fields.current_frame].map(|f| f.of(state));
     let starts = starts
         .into_iter()
         .chain([cframe.and_then(|at| fields.cframe_frame.of(at))]);
+    pages.clear();
     for at in starts.flatten() {
-        heap.pages.outdate(at, 8);
+        pages.want(at, 8);
     }
     // To the end of the last field that is read of it.
     let length = if heap.layout.minor < 11 { 108 } else { 75 };
     for frame in &last.frames {
-        heap.pages.outdate(frame.addr, length);
+        pages.want(frame.addr, length);
     }
-    heap.pages.fetch()?;
-    thread.chain = chain(heap, thread.state, DEEPEST);
-    Ok(())
+    pages.fetch()?;
+    std::mem::swap(&mut heap.pages, pages);
+    let chain = chain(heap, state, DEEPEST);
+    std::mem::swap(&mut heap.pages, pages);
+    Ok(chain)
 }
 
 /// The innermost frame, 0 for none.
