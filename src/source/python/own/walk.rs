@@ -65,10 +65,19 @@ const MOST_THREADS: usize = 512;
 /// Frames of one thread, and of all, that are followed. Only a recursion gone wild has more.
 const DEEPEST: usize = 100_000;
 const MOST_FRAMES: usize = 200_000;
-/// `owner` of frames that C code keeps on its stack between those of Python: FRAME_OWNED_BY_CSTACK of 3.12 and 3.13, from 3.14
-/// on FRAME_OWNED_BY_INTERPRETER and what comes after it (`Include/internal/pycore_frame.h`).
-const OWNED_BY_C: i8 = 3;
+/// `owner` (`Include/internal/pycore_frame.h`): a frame is a thread's, a generator's, or a frame object's; or C code keeps it on its
+/// stack between those of Python: FRAME_OWNED_BY_CSTACK of 3.12 and 3.13, FRAME_OWNED_BY_INTERPRETER from 3.14 on and, in 3.14 alone,
+/// one more.
 const OWNED_BY_GENERATOR: i8 = 1;
+const OWNED_BY_OBJECT: i8 = 2;
+
+fn most_owners(minor: u32) -> i8 {
+    match minor {
+        ..=11 => OWNED_BY_OBJECT,
+        14 => OWNED_BY_OBJECT + 2,
+        _ => OWNED_BY_OBJECT + 1,
+    }
+}
 
 /// Walks everything.
 pub fn walk(heap: &mut Heap, runtime: u64) -> Walk {
@@ -181,7 +190,10 @@ fn frame(heap: &mut Heap, addr: u64, into: &mut Vec<RawFrame>) -> Option<u64> {
         true => heap.i8_in(addr, fields.owner)?,
         false => 0,
     };
-    if owner >= OWNED_BY_C {
+    (0..=most_owners(heap.layout.minor))
+        .contains(&owner)
+        .then_some(())?;
+    if owner > OWNED_BY_OBJECT {
         return Some(back);
     }
     let code = heap.u64_in(addr, fields.code)?;
