@@ -30,7 +30,7 @@ mod walk;
 
 use gil::Gils;
 use place::Place;
-use settle::{Settled, settle};
+use settle::{Settled, Target, settle};
 use walk::Walked;
 
 /// A process whose interpreter this reader knows.
@@ -82,9 +82,13 @@ impl Attached {
 
     fn read_stacks(&mut self, threads: &[Thread]) -> Result<Stacks, StackError> {
         let waits = |t: &Thread| activity(t, Some(self.runtime.clone()), None) == Activity::Gil;
-        let is_contended = threads.iter().any(waits);
-        let settled = settle(&mut self.heap, &self.runtime, &mut self.gils, is_contended)
-            .map_err(|error| StackError::from_io(self.pid, &error))?;
+        let mut target = Target {
+            is_contended: threads.iter().any(waits),
+            heap: &mut self.heap,
+            runtime: &self.runtime,
+            gils: &mut self.gils,
+        };
+        let settled = settle(&mut target).map_err(|e| StackError::from_io(self.pid, &e))?;
         if settled.walk.interpreters.is_empty() {
             let head = self.heap.layout.runtime.interpreters;
             return Err(match self.heap.u64_in(self.runtime.start, head) {

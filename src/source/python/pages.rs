@@ -17,6 +17,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::io;
+use std::sync::Arc;
 
 use crate::source::memory::{MOST_PIECES, Piece};
 
@@ -36,7 +37,7 @@ pub const PAGE: usize = 4096;
 /// Pages of one process at one moment, as far as they were asked for.
 #[derive(Debug)]
 pub struct Pages {
-    memory: Box<dyn Memory>,
+    memory: Arc<dyn Memory>,
     /// Page number → index in `slots`.
     known: HashMap<u64, u32, BuildHasherDefault<PageHasher>>,
     slots: Vec<Slot>,
@@ -70,6 +71,15 @@ struct Slot {
 impl Pages {
     /// Of the memory given, at most `most` pages at a time.
     pub fn new(memory: Box<dyn Memory>, most: usize) -> Self {
+        Self::over(Arc::from(memory), most)
+    }
+
+    /// Of the same memory, but nothing of it yet: what is read here does not change what is held there.
+    pub fn sibling(&self) -> Self {
+        Self::over(Arc::clone(&self.memory), self.most)
+    }
+
+    fn over(memory: Arc<dyn Memory>, most: usize) -> Self {
         Self {
             memory,
             known: HashMap::default(),
@@ -136,16 +146,6 @@ impl Pages {
                 _ => self.wanted.push((page, blocks)),
             }
         }
-    }
-
-    /// What was fetched of these bytes is old: the next [`Pages::fetch`] gets them anew.
-    pub fn outdate(&mut self, addr: u64, len: usize) {
-        for (page, blocks) in blocks_of(addr, len.min(LONGEST)) {
-            if let Some(slot) = slot_of(&self.known, &mut self.slots, page) {
-                slot.valid &= !blocks;
-            }
-        }
-        self.want(addr, len);
     }
 
     /// Fetches what was wanted and is not there yet.
@@ -320,14 +320,6 @@ impl Pages {
 
 /// No page and no slot.
 const NONE: (u64, u32) = (u64::MAX, u32::MAX);
-
-fn slot_of<'a, S: std::hash::BuildHasher>(
-    known: &HashMap<u64, u32, S>,
-    slots: &'a mut [Slot],
-    page: u64,
-) -> Option<&'a mut Slot> {
-    slots.get_mut(*known.get(&page)? as usize)
-}
 
 /// Enters that the blocks of a piece have come, or that its only page cannot be read.
 fn note(slots: &mut [Slot], piece: &Piece, has_come: bool) {

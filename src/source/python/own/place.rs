@@ -15,7 +15,7 @@ pub struct Place {
     offset: i64,
 }
 
-/// The places of a chain, innermost first; `None` if one of its frames is none.
+/// The places of a chain, innermost first; `None` if one of its frames is none, or the outermost has not begun.
 pub fn places(heap: &mut Heap, chain: &Chain) -> Option<Vec<Place>> {
     let mut places = Vec::with_capacity(chain.frames.len());
     for frame in &chain.frames {
@@ -26,7 +26,7 @@ pub fn places(heap: &mut Heap, chain: &Chain) -> Option<Vec<Place>> {
             places.push(place);
         }
     }
-    Some(places)
+    (places.is_empty() == chain.frames.is_empty()).then_some(places)
 }
 
 fn place(heap: &mut Heap, frame: &RawFrame) -> Option<Place> {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::super::heap::Heap;
+use super::super::pages::Pages;
 use super::gil::{Gils, Look};
 use super::place::{Place, places};
 use super::walk::{Chain, Walk, Walked, chain_again, walk};
@@ -30,33 +31,44 @@ const READINGS: usize = 3;
 /// A thread gives the GIL to one that waits after 5 ms (`sys.getswitchinterval`), later on a machine without a CPU to spare.
 const PAUSES_MS: [u64; 6] = [1, 2, 3, 4, 6, 8];
 
-/// Reads all stacks. `gils` are those of the last time; `is_contended` says that a thread waits for the GIL.
+/// A process that is read.
+pub struct Target<'a> {
+    /// Its snapshot.
+    pub heap: &'a mut Heap,
+    /// Where `_PyRuntime` lies.
+    pub runtime: &'a Range<u64>,
+    /// Where its GILs were the last time.
+    pub gils: &'a mut Gils,
+    /// A thread waits for a GIL.
+    pub is_contended: bool,
+}
+
+/// Reads all stacks.
 ///
 /// # Errors
 /// What concerns the whole process: `EPERM`, `ESRCH`.
-pub fn settle(
-    heap: &mut Heap,
-    runtime: &Range<u64>,
-    gils: &mut Gils,
-    is_contended: bool,
-) -> io::Result<Settled> {
-    let mut settled = survey(heap, runtime, gils)?;
-    let mut running = settled.doubtful();
-    let mut shared = HashMap::new();
+pub fn settle(target: &mut Target) -> io::Result<Settled> {
+    let mut settled = survey(target)?;
+    let mut rest = Rest {
+        running: settled.walk.threads.clone(),
+        shared: HashMap::new(),
+        pages: target.heap.pages.sibling(),
+    };
     for pause in PAUSES_MS {
-        for thread in &mut running {
-            settled.read_again(heap, thread, &mut shared)?;
+        if rest.is_settled(&settled) {
+            break;
         }
-        settled.keep_doubtful(&mut running);
-        if running.is_empty() || !is_contended {
+        rest.read_again(target.heap, &mut settled)?;
+        if rest.is_settled(&settled) || !target.is_contended {
             break;
         }
         std::thread::sleep(Duration::from_millis(pause));
-        settled.read_between_looks(heap, gils, &mut running)?;
-        settled.keep_doubtful(&mut running);
+        rest.read_between_looks(target, &mut settled)?;
     }
-    for thread in running {
-        let outer = shared.remove(&thread.state);
+    rest.running
+        .retain(|thread| !settled.places.contains_key(&thread.state));
+    for thread in rest.running {
+        let outer = rest.shared.remove(&thread.state);
         settled
             .places
             .extend(outer.map(|places| (thread.state, places)));
@@ -65,7 +77,13 @@ pub fn settle(
 }
 
 /// Walks everything between two looks at the GILs.
-fn survey(heap: &mut Heap, runtime: &Range<u64>, gils: &mut Gils) -> io::Result<Settled> {
+fn survey(target: &mut Target) -> io::Result<Settled> {
+    let Target {
+        heap,
+        runtime,
+        gils,
+        ..
+    } = target;
     let mut settled = Settled::default();
     for _ in 0..WALKS {
         let before = gils.look(heap)?;
@@ -74,7 +92,7 @@ fn survey(heap: &mut Heap, runtime: &Range<u64>, gils: &mut Gils) -> io::Result<
         let found = places_of(heap, &walk.threads);
         let now = Gils::find(heap, runtime, &walk.interpreters);
         // Where they were not known there was no look before.
-        let is_first = std::mem::replace(gils, now).is_empty() && !gils.is_empty();
+        let is_first = std::mem::replace(*gils, now).is_empty() && !gils.is_empty();
         settled = Settled::default();
         settled.take(heap, gils, &before, walk.threads.iter().zip(found))?;
         let is_whole = walk.is_whole;
@@ -117,57 +135,57 @@ impl Settled {
         }
         Ok(())
     }
+}
 
-    fn doubtful(&self) -> Vec<Walked> {
-        let mut doubtful = self.walk.threads.clone();
-        self.keep_doubtful(&mut doubtful);
-        doubtful
+/// Threads that may have run while they were read.
+struct Rest {
+    running: Vec<Walked>,
+    /// The most that two readings in a row had in common, by thread state.
+    shared: HashMap<u64, Vec<Place>>,
+    /// For what is read again.
+    pages: Pages,
+}
+
+impl Rest {
+    fn is_settled(&mut self, settled: &Settled) -> bool {
+        self.running
+            .retain(|thread| !settled.places.contains_key(&thread.state));
+        self.running.is_empty()
     }
 
-    fn keep_doubtful(&self, threads: &mut Vec<Walked>) {
-        threads.retain(|thread| !self.places.contains_key(&thread.state));
-    }
-
-    /// Reads a thread until two readings in a row agree; notes in `shared` the most that two had in common.
-    fn read_again(
-        &mut self,
-        heap: &mut Heap,
-        thread: &mut Walked,
-        shared: &mut HashMap<u64, Vec<Place>>,
-    ) -> io::Result<()> {
-        for _ in 0..READINGS {
-            let before = std::mem::take(&mut thread.chain);
-            chain_again(heap, thread, &before)?;
-            let common = common(&before, &thread.chain);
-            let Some(places) = places(heap, &common) else {
-                continue;
-            };
-            if before == thread.chain && before.is_whole {
-                self.places.insert(thread.state, places);
-                return Ok(());
-            }
-            let known = shared.get(&thread.state).map_or(0, Vec::len);
-            if places.len() > known {
-                shared.insert(thread.state, places);
+    /// Reads each until two readings in a row agree.
+    fn read_again(&mut self, heap: &mut Heap, settled: &mut Settled) -> io::Result<()> {
+        for thread in &mut self.running {
+            for _ in 0..READINGS {
+                let again = chain_again(heap, &mut self.pages, thread.state, &thread.chain)?;
+                let before = std::mem::replace(&mut thread.chain, again);
+                let common = common(&before, &thread.chain);
+                let Some(places) = places(heap, &common) else {
+                    continue;
+                };
+                if before == thread.chain && before.is_whole {
+                    settled.places.insert(thread.state, places);
+                    break;
+                }
+                let known = self.shared.get(&thread.state).map_or(0, Vec::len);
+                if places.len() > known {
+                    self.shared.insert(thread.state, places);
+                }
             }
         }
         Ok(())
     }
 
-    /// Reads threads once more, in the hope that they have handed the GIL over.
-    fn read_between_looks(
-        &mut self,
-        heap: &mut Heap,
-        gils: &Gils,
-        running: &mut [Walked],
-    ) -> io::Result<()> {
-        let before = gils.look(heap)?;
-        for thread in running.iter_mut() {
-            let last = std::mem::take(&mut thread.chain);
-            chain_again(heap, thread, &last)?;
+    /// Reads each once more, in the hope that it has handed the GIL over.
+    fn read_between_looks(&mut self, target: &mut Target, settled: &mut Settled) -> io::Result<()> {
+        let before = target.gils.look(target.heap)?;
+        for thread in &mut self.running {
+            let pages = &mut self.pages;
+            thread.chain = chain_again(target.heap, pages, thread.state, &thread.chain)?;
         }
-        let found = places_of(heap, running);
-        self.take(heap, gils, &before, running.iter().zip(found))
+        let found = places_of(target.heap, &self.running);
+        let found = self.running.iter().zip(found);
+        settled.take(target.heap, target.gils, &before, found)
     }
 }
 

@@ -11,6 +11,7 @@
 use std::io;
 
 use super::super::heap::{Heap, is_pointer, untagged};
+use super::super::pages::Pages;
 
 /// A frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +65,19 @@ const MOST_THREADS: usize = 512;
 /// Frames of one thread, and of all, that are followed. Only a recursion gone wild has more.
 const DEEPEST: usize = 100_000;
 const MOST_FRAMES: usize = 200_000;
-/// `owner` of frames that C code keeps on its stack between those of Python: FRAME_OWNED_BY_CSTACK of 3.12 and 3.13, from 3.14
-/// on FRAME_OWNED_BY_INTERPRETER and what comes after it (`Include/internal/pycore_frame.h`).
-const OWNED_BY_C: i8 = 3;
+/// `owner` (`Include/internal/pycore_frame.h`): a frame is a thread's, a generator's, or a frame object's; or C code keeps it on its
+/// stack between those of Python: FRAME_OWNED_BY_CSTACK of 3.12 and 3.13, FRAME_OWNED_BY_INTERPRETER from 3.14 on and, in 3.14 alone,
+/// one more.
 const OWNED_BY_GENERATOR: i8 = 1;
+const OWNED_BY_OBJECT: i8 = 2;
+
+fn most_owners(minor: u32) -> i8 {
+    match minor {
+        ..=11 => OWNED_BY_OBJECT,
+        14 => OWNED_BY_OBJECT + 2,
+        _ => OWNED_BY_OBJECT + 1,
+    }
+}
 
 /// Walks everything.
 pub fn walk(heap: &mut Heap, runtime: u64) -> Walk {
@@ -127,28 +137,36 @@ fn chain(heap: &mut Heap, state: u64, room: usize) -> Chain {
     chain
 }
 
-/// Reads the chain of a thread anew, whose frames were `last` lately.
+/// Reads the chain of a thread anew, by pages of its own: nothing of it is older than this call. Its frames were `last` lately.
 ///
 /// # Errors
 /// What concerns the whole process: `EPERM`, `ESRCH`.
-pub fn chain_again(heap: &mut Heap, thread: &mut Walked, last: &Chain) -> io::Result<()> {
+pub fn chain_again(
+    heap: &mut Heap,
+    pages: &mut Pages,
+    state: u64,
+    last: &Chain,
+) -> io::Result<Chain> {
     let fields = &heap.layout.thread;
-    let cframe = heap.u64_in(thread.state, fields.cframe);
-    let starts = [fields.frame, fields.cframe, fields.current_frame].map(|f| f.of(thread.state));
+    let cframe = heap.u64_in(state, fields.cframe);
+    let starts = [fields.frame, fields.cframe, fields.current_frame].map(|f| f.of(state));
     let starts = starts
         .into_iter()
         .chain([cframe.and_then(|at| fields.cframe_frame.of(at))]);
+    pages.clear();
     for at in starts.flatten() {
-        heap.pages.outdate(at, 8);
+        pages.want(at, 8);
     }
     // To the end of the last field that is read of it.
     let length = if heap.layout.minor < 11 { 108 } else { 75 };
     for frame in &last.frames {
-        heap.pages.outdate(frame.addr, length);
+        pages.want(frame.addr, length);
     }
-    heap.pages.fetch()?;
-    thread.chain = chain(heap, thread.state, DEEPEST);
-    Ok(())
+    pages.fetch()?;
+    std::mem::swap(&mut heap.pages, pages);
+    let chain = chain(heap, state, DEEPEST);
+    std::mem::swap(&mut heap.pages, pages);
+    Ok(chain)
 }
 
 /// The innermost frame, 0 for none.
@@ -172,7 +190,10 @@ fn frame(heap: &mut Heap, addr: u64, into: &mut Vec<RawFrame>) -> Option<u64> {
         true => heap.i8_in(addr, fields.owner)?,
         false => 0,
     };
-    if owner >= OWNED_BY_C {
+    (0..=most_owners(heap.layout.minor))
+        .contains(&owner)
+        .then_some(())?;
+    if owner > OWNED_BY_OBJECT {
         return Some(back);
     }
     let code = heap.u64_in(addr, fields.code)?;

@@ -5,7 +5,7 @@ use std::io;
 use crate::source::memory::{self, Piece};
 
 /// Where memory comes from: a process, or in tests a handful of bytes.
-pub trait Memory: std::fmt::Debug + Send {
+pub trait Memory: std::fmt::Debug + Send + Sync {
     /// Reads pieces as [`memory::read_pieces`] does.
     ///
     /// # Errors

@@ -119,14 +119,12 @@ fn a_renewal_reads_again_what_was_read_with_one_call() {
 }
 
 #[test]
-fn what_is_outdated_is_read_again_and_nothing_else() {
+fn what_is_held_stays_until_it_is_renewed() {
     let mut pages = Pages::new(Box::new(Clock::default()), 10);
     assert_eq!((pages.u64(AT), pages.u64(AT + 640)), (Some(0), Some(0)));
-    pages.outdate(AT + 640, 64);
-    pages.fetch().unwrap();
-    assert_eq!((pages.u64(AT), pages.u64(AT + 640)), (Some(0), Some(1)));
-    assert_eq!(pages.now::<8>(AT).unwrap(), 2_u64.to_ne_bytes());
-    assert_eq!(pages.u64(AT), Some(0), "what is held stays");
+    assert_eq!(pages.now::<8>(AT).unwrap(), 1_u64.to_ne_bytes());
+    let mut sibling = pages.sibling();
+    assert_eq!((sibling.u64(AT), pages.u64(AT)), (Some(2), Some(0)));
     pages.renew().unwrap();
     let read = [0, 640, 128].map(|at| pages.u64(AT + at).unwrap());
     assert_eq!(read, [3, 3, 4], "the last had not been read before");
@@ -136,6 +134,9 @@ fn what_is_outdated_is_read_again_and_nothing_else() {
         "what lies between came with it"
     );
     assert_eq!(pages.u64(AT + 4088), Some(5), "what lies behind did not");
+    pages.clear();
+    pages.renew().unwrap();
+    assert_eq!(pages.u64(AT), Some(6), "nothing was to be read again");
 }
 
 #[test]
