@@ -184,7 +184,7 @@ pub enum WaitOn {
 }
 
 /// The calls of a queue that wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueCall {
     /// For an item.

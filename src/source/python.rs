@@ -30,6 +30,7 @@ mod readings;
 mod roots;
 mod stacks;
 mod status;
+mod tasks;
 mod template;
 mod tid;
 mod version;
@@ -38,6 +39,7 @@ mod worker;
 pub use activity::activity;
 pub use detect::{Detected, Interpreters};
 pub use error::{Denial, StackError};
+pub use tasks::TaskProbe;
 
 use worker::{Message, Reading, Shared};
 

@@ -6,6 +6,12 @@
 
 use std::sync::LazyLock;
 
+mod suspension;
+
+pub use suspension::{Awaits, Suspension};
+
+use suspension::SUSPENSIONS;
+
 /// The versions 3.x that have a column here, in its order.
 const MINORS: [u32; 8] = [8, 9, 10, 11, 12, 13, 14, 15];
 
@@ -209,6 +215,26 @@ layouts! {
 }
 
 layouts! {
+    /// `_PyCFrame`, between a thread state and its frames.
+    CFrame {
+        /// The innermost frame.
+        current: [__, __, __, 8, 0, __, __, __],
+    }
+}
+
+layouts! {
+    /// `_queue.SimpleQueue` (`Modules/_queuemodule.c`): a list and where its first item is, from 3.13 on a ring.
+    SimpleQueue {
+        /// `list`.
+        list: [32, 32, 32, 32, 32, __, __, __],
+        /// `Py_ssize_t`: items of the list that are gone.
+        gone: [40, 40, 40, 40, 40, __, __, __],
+        /// `Py_ssize_t`: number of items.
+        count: [__, __, __, __, __, 56, 56, 56],
+    }
+}
+
+layouts! {
     /// Objects of the language whose layout differs between versions.
     Object {
         /// Heap type: the keys that its instances share.
@@ -249,8 +275,14 @@ pub struct Layout {
     pub thread: Thread,
     /// See [`Runtime`].
     pub runtime: Runtime,
+    /// See [`CFrame`].
+    pub cframe: CFrame,
+    /// See [`SimpleQueue`].
+    pub simple_queue: SimpleQueue,
     /// See [`Object`].
     pub object: Object,
+    /// See [`Suspension`].
+    pub suspension: Suspension,
 }
 
 impl Layout {
@@ -271,7 +303,10 @@ impl Layout {
             interpreter: Interpreter::column(at),
             thread: Thread::column(at),
             runtime: Runtime::column(at),
+            cframe: CFrame::column(at),
+            simple_queue: SimpleQueue::column(at),
             object: Object::column(at),
+            suspension: *SUSPENSIONS.get(at)?,
         })
     }
 }
@@ -309,5 +344,21 @@ mod tests {
         assert!(!old.generator.iframe.exists() && old.generator.frame.exists());
         assert_eq!(old.generator.iframe.of(0x1000), None);
         assert_eq!(old.generator.frame.of(u64::MAX), None, "no wrapping");
+    }
+
+    #[test]
+    fn states_that_mean_different_things_differ() {
+        for minor in MINORS {
+            let rules = Layout::of(minor).unwrap().suspension;
+            let mut states = vec![rules.created, rules.executing];
+            states.extend(rules.suspended);
+            let count = states.len();
+            states.sort_unstable();
+            states.dedup();
+            assert_eq!(states.len(), count, "3.{minor}");
+            if let Awaits::State(awaiting) = rules.awaits {
+                assert!(awaiting.iter().all(|state| rules.suspended.contains(state)));
+            }
+        }
     }
 }

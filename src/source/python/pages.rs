@@ -20,6 +20,9 @@ const RUNS: usize = 1024;
 /// Pages of one run at most: a bad page costs its run a second attempt.
 const LONGEST: u64 = 64;
 
+/// A map by addresses.
+pub type ByAddress<T> = HashMap<u64, T, BuildHasherDefault<PageHasher>>;
+
 /// Where pages come from: a process, or in tests a handful of bytes.
 pub trait Memory: std::fmt::Debug + Send {
     /// Reads runs (first page number, count of pages) one after the other into `into`; answers with how many bytes it got,
@@ -55,7 +58,7 @@ impl Memory for Live {
 pub struct Pages {
     memory: Box<dyn Memory>,
     /// Page number → where it is in `store`, by pages; or that it cannot be read.
-    known: HashMap<u64, Slot, BuildHasherDefault<PageHasher>>,
+    known: ByAddress<Slot>,
     store: Vec<u8>,
     wanted: Vec<u64>,
     /// The page that was read last, and where: most reads follow one in the same page.
@@ -65,6 +68,15 @@ pub struct Pages {
     failure: Option<io::Error>,
     /// System calls so far.
     pub calls: u64,
+    /// Reads so far, and one more for each 256 bytes: who follows the pointers of a target that lies stops by this.
+    pub work: u64,
+}
+
+/// Pages that are put by while the same memory is read afresh.
+#[derive(Debug)]
+pub struct PutBy {
+    known: ByAddress<Slot>,
+    store: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +99,7 @@ impl Pages {
             most: most.min(u32::MAX as usize),
             failure: None,
             calls: 0,
+            work: 0,
         }
     }
 
@@ -126,6 +139,29 @@ impl Pages {
         self.failure = None;
     }
 
+    /// Begins with no page at all, and gives back those that there were.
+    pub fn put_by(&mut self) -> PutBy {
+        self.wanted.clear();
+        self.last = (u64::MAX, 0);
+        PutBy {
+            known: std::mem::take(&mut self.known),
+            store: std::mem::take(&mut self.store),
+        }
+    }
+
+    /// Takes pages that were put by, and drops those that there are.
+    pub fn take_back(&mut self, pages: PutBy) {
+        self.wanted.clear();
+        self.last = (u64::MAX, 0);
+        self.known = pages.known;
+        self.store = pages.store;
+    }
+
+    /// True if more than half of the pages that may be held are.
+    pub fn is_half_full(&self) -> bool {
+        self.known.len() > self.most / 2
+    }
+
     /// Notes that these bytes will be read.
     pub fn want(&mut self, addr: u64, len: usize) {
         let first = addr / PAGE as u64;
@@ -135,6 +171,11 @@ impl Pages {
                 self.wanted.push(page);
             }
         }
+    }
+
+    /// True if the page of this address needs no system call.
+    pub fn is_known(&self, addr: u64) -> bool {
+        self.known.contains_key(&(addr / PAGE as u64))
     }
 
     /// Reads what was wanted.
@@ -166,6 +207,7 @@ impl Pages {
     pub fn read(&mut self, addr: u64, into: &mut [u8]) -> Option<()> {
         let mut addr = addr;
         let mut rest = into;
+        self.work += 1 + rest.len() as u64 / 256;
         while !rest.is_empty() {
             let within = (addr % PAGE as u64) as usize;
             let count = rest.len().min(PAGE - within);
@@ -437,6 +479,22 @@ mod tests {
         let mut pages = Pages::new(Box::new(Numbers { splits: true }), 3);
         let read: Vec<_> = [1, 2, 3, 4].map(|page| pages.u8(page * AT)).to_vec();
         assert_eq!(read, [Some(1), Some(2), Some(3), None]);
+    }
+
+    #[test]
+    fn pages_that_are_put_by_stay_as_they_were() {
+        let mut pages = pages(true);
+        assert_eq!(pages.u8(3 * AT), Some(3));
+        let calls = pages.calls;
+        let old = pages.put_by();
+        assert_eq!(pages.u8(3 * AT), Some(3));
+        assert_eq!(pages.calls, calls + 1, "read afresh");
+        assert_eq!(pages.u8(4 * AT), Some(4));
+        pages.take_back(old);
+        assert_eq!(pages.u8(3 * AT), Some(3));
+        assert_eq!(pages.calls, calls + 2, "still known");
+        assert_eq!(pages.u8(4 * AT), Some(4));
+        assert_eq!(pages.calls, calls + 3, "of the other pages");
     }
 
     #[test]
