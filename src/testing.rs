@@ -81,7 +81,7 @@ pub(crate) fn python(pid: u32) -> Python {
             by: ReadBy::Own,
         })),
         stacks_true_at: Some(NOW),
-        tasks: None,
+        tasks: Some(Arc::default()),
         intent: None,
     }
 }

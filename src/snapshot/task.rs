@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Frame, Moment};
 
 /// All tasks of all loops of one process.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tasks {
     /// When they were read.
     pub at: Moment,
@@ -184,7 +184,7 @@ pub enum WaitOn {
 }
 
 /// The calls of a queue that wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueCall {
     /// For an item.

@@ -21,29 +21,18 @@ mod binary;
 mod detect;
 mod error;
 mod files;
-#[allow(
-    dead_code,
-    reason = "the reader of tasks uses what that of stacks does not"
-)]
 mod heap;
 mod identity;
-#[allow(
-    dead_code,
-    reason = "the reader of tasks uses what that of stacks does not"
-)]
 mod layout;
 mod locals;
 mod maps;
 mod names;
 mod own;
-#[allow(
-    dead_code,
-    reason = "the reader of tasks uses what that of stacks does not"
-)]
 mod pages;
 mod shape;
 mod spy;
 mod status;
+mod tasks;
 mod tid;
 mod version;
 mod worker;
@@ -52,6 +41,7 @@ pub use activity::activity;
 pub use detect::{Detected, Interpreters};
 pub use error::{Denial, StackError};
 pub use locals::read_locals;
+pub use tasks::TaskProbe;
 
 use worker::{Message, Reading, Shared};
 

@@ -248,15 +248,18 @@ impl Sampler {
             .pythons_mut()
             .filter(|e| e.was_read_at(read_at) && !e.is_dead())
         {
-            if entry.stacks_still_true() || !entry.may_read_stacks(at) {
+            let tasks = entry.may_read_tasks(at);
+            let owed = tasks && entry.owes_tasks();
+            if entry.stacks_still_true() && !owed || !entry.may_read_stacks(at) {
                 continue;
             }
+            entry.ask_tasks(tasks, at);
             let threads: Vec<Thread> = entry.process.threads.clone().unwrap_or_default();
             requests.push(StackRequest {
                 key: entry.process.key,
                 threads,
                 exe: entry.executable(),
-                tasks: true,
+                tasks,
             });
         }
         self.stacks.request(requests);

@@ -6,6 +6,12 @@
 
 use std::sync::LazyLock;
 
+mod suspension;
+
+pub use suspension::{Awaits, Suspension};
+
+use suspension::SUSPENSIONS;
+
 /// The versions 3.x that have a column here, in its order.
 const MINORS: [u32; 8] = [8, 9, 10, 11, 12, 13, 14, 15];
 
@@ -55,8 +61,6 @@ layouts! {
         callback0: [24, 24, 24, 24, 24, 24, 24, 24],
         /// List of (callback, context) with the others.
         callbacks: [40, 40, 40, 40, 40, 40, 40, 40],
-        /// Result.
-        result: [56, 56, 64, 64, 64, 64, 64, 64],
         /// `int`: 0 pending, 1 cancelled, 2 finished.
         state: [72, 80, 88, 88, 88, 96, 104, 104],
         /// Task: the future that it waits for.
@@ -77,8 +81,6 @@ layouts! {
         frame: [16, 16, 16, __, __, __, __, __],
         /// `char`.
         running: [24, 24, __, __, __, __, __, __],
-        /// `str`.
-        name: [48, 48, 40, 32, 24, 24, 24, 24],
         /// `str`.
         qualname: [56, 56, 48, 40, 32, 32, 32, 32],
         /// `int8_t`.
@@ -109,8 +111,6 @@ layouts! {
         stackpointer: [__, __, __, __, __, __, 64, 64],
         /// `int8_t`.
         state: [__, __, 108, __, __, __, __, __],
-        /// `char`.
-        executing: [116, 116, __, __, __, __, __, __],
         /// `char`: 0 a thread, 1 a generator, 2 a frame object, 3 the C stack.
         owner: [__, __, __, 69, 70, 70, 74, 74],
         /// Locals, cells, free variables, then the value stack.
@@ -123,8 +123,6 @@ layouts! {
     Code {
         /// `int`.
         first_line: [40, 40, 40, 72, 68, 68, 68, 68],
-        /// `int`.
-        flags: [36, 36, 36, 48, 48, 48, 48, 48],
         /// `bytes` with the instructions.
         code: [48, 48, 48, __, __, __, __, __],
         /// `str`.
@@ -211,8 +209,6 @@ layouts! {
     Runtime {
         /// The newest interpreter.
         interpreters: [32, 32, 32, 40, 40, 632, 808, 936],
-        /// The main interpreter.
-        main: [40, 40, 40, 48, 48, 640, 816, 944],
         /// The state of the one GIL (to 3.11).
         gil: [1152, 352, 352, 360, __, __, __, __],
     }
@@ -231,12 +227,30 @@ layouts! {
 }
 
 layouts! {
+    /// `_PyCFrame`, between a thread state and its frames.
+    CFrame {
+        /// The innermost frame.
+        current: [__, __, __, 8, 0, __, __, __],
+    }
+}
+
+layouts! {
+    /// `_queue.SimpleQueue` (`Modules/_queuemodule.c`): a list and where its first item is, from 3.13 on a ring.
+    SimpleQueue {
+        /// `list`.
+        list: [32, 32, 32, 32, 32, __, __, __],
+        /// `Py_ssize_t`: items of the list that are gone.
+        gone: [40, 40, 40, 40, 40, __, __, __],
+        /// `Py_ssize_t`: number of items.
+        count: [__, __, __, __, __, 56, 56, 56],
+    }
+}
+
+layouts! {
     /// Objects of the language whose layout differs between versions.
     Object {
         /// Heap type: the keys that its instances share.
         cached_keys: [872, 864, 872, 872, 880, 880, 880, 888],
-        /// Heap type: `str`.
-        type_qualname: [864, 856, 864, 864, 872, 872, 872, 880],
         /// Tuple: the first item.
         tuple_items: [24, 24, 24, 24, 24, 24, 32, 32],
         /// Function: its code object.
@@ -273,8 +287,14 @@ pub struct Layout {
     pub runtime: Runtime,
     /// See [`Gil`].
     pub gil: Gil,
+    /// See [`CFrame`].
+    pub cframe: CFrame,
+    /// See [`SimpleQueue`].
+    pub simple_queue: SimpleQueue,
     /// See [`Object`].
     pub object: Object,
+    /// See [`Suspension`].
+    pub suspension: Suspension,
 }
 
 impl Layout {
@@ -296,7 +316,10 @@ impl Layout {
             thread: Thread::column(at),
             runtime: Runtime::column(at),
             gil: Gil::column(at),
+            cframe: CFrame::column(at),
+            simple_queue: SimpleQueue::column(at),
             object: Object::column(at),
+            suspension: *SUSPENSIONS.get(at)?,
         })
     }
 }
@@ -334,5 +357,21 @@ mod tests {
         assert!(!old.generator.iframe.exists() && old.generator.frame.exists());
         assert_eq!(old.generator.iframe.of(0x1000), None);
         assert_eq!(old.generator.frame.of(u64::MAX), None, "no wrapping");
+    }
+
+    #[test]
+    fn states_that_mean_different_things_differ() {
+        for minor in MINORS {
+            let rules = Layout::of(minor).unwrap().suspension;
+            let mut states = vec![rules.created, rules.executing];
+            states.extend(rules.suspended);
+            let count = states.len();
+            states.sort_unstable();
+            states.dedup();
+            assert_eq!(states.len(), count, "3.{minor}");
+            if let Awaits::State(awaiting) = rules.awaits {
+                assert!(awaiting.iter().all(|state| rules.suspended.contains(state)));
+            }
+        }
     }
 }

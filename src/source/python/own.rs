@@ -17,6 +17,7 @@ use super::identity::Identity;
 use super::names::ThreadNames;
 use super::pages::Pages;
 use super::shape::{self, About};
+use super::tasks::{TaskReader, ThreadOf};
 use super::tid::{Tids, find_main, pthread_tid};
 use super::version::Version;
 use super::{StackError, StackRequest};
@@ -43,6 +44,9 @@ pub struct Attached {
     runtime: Range<u64>,
     /// Its memory: kept between readings, as far as it says what to read again.
     pub heap: Heap,
+    /// Pages of its tasks, between two readings of them.
+    task_pages: Pages,
+    tasks: TaskReader,
     gils: Gils,
     names: ThreadNames,
     tids: Tids,
@@ -58,6 +62,8 @@ impl Attached {
             version: identity.version,
             runtime,
             heap: Heap::new(Pages::of_process(pid), identity.layout),
+            task_pages: Pages::of_process(pid),
+            tasks: TaskReader::new(pid),
             gils: Gils::default(),
             names: ThreadNames::default(),
             tids: Tids::of(pid),
@@ -65,22 +71,36 @@ impl Attached {
         }
     }
 
+    /// Where `_PyRuntime` lies, and the memory.
+    pub fn into_memory(self) -> (u64, Heap) {
+        (self.runtime.start, self.heap)
+    }
+
     /// Reads the stacks, and the tasks if they are asked for.
     ///
     /// # Errors
     /// `NotReady` before there is an interpreter; `Torn` where none is found any more; those of reading memory.
     pub fn read(&mut self, request: &StackRequest) -> Found {
-        let stacks = self.read_stacks(&request.threads)?;
-        let tasks = request.tasks.then(|| self.read_tasks(&stacks));
+        let (stacks, threads) = self.read_stacks(&request.threads)?;
+        let tasks = request.tasks.then(|| self.read_tasks(&threads).ok());
         Ok((stacks, tasks.flatten()))
     }
 
-    /// The asyncio tasks in the same memory: the place where their reader is called.
-    fn read_tasks(&mut self, _stacks: &Stacks) -> Option<Tasks> {
-        None
+    /// The asyncio tasks. Their pages are many, and others than those of the stacks, which are read more often.
+    fn read_tasks(&mut self, threads: &[ThreadOf]) -> Result<Tasks, StackError> {
+        std::mem::swap(&mut self.heap.pages, &mut self.task_pages);
+        let renewed = self.heap.renew();
+        let tasks = renewed
+            .map_err(|e| StackError::from_io(self.pid, &e))
+            .and_then(|()| self.tasks.read(&mut self.heap, self.runtime.start, threads));
+        // The bytes are given back; which ones they were is remembered.
+        drop(self.heap.pages.rest());
+        std::mem::swap(&mut self.heap.pages, &mut self.task_pages);
+        tasks
     }
 
-    fn read_stacks(&mut self, threads: &[Thread]) -> Result<Stacks, StackError> {
+    /// The stacks, and which thread each thread state is of.
+    fn read_stacks(&mut self, threads: &[Thread]) -> Result<(Stacks, Vec<ThreadOf>), StackError> {
         let waits = |t: &Thread| activity(t, Some(self.runtime.clone()), None) == Activity::Gil;
         let mut target = Target {
             is_contended: threads.iter().any(waits),
@@ -103,7 +123,9 @@ impl Attached {
         self.read_names(&settled, threads);
         let tids = self.tids(&settled.walk.threads, threads);
         self.heap.pages.keeps = true;
-        Ok(self.assemble(settled, &tids, threads))
+        let states = settled.walk.threads.iter().map(|walked| walked.state);
+        let owners = states.zip(tids.iter().copied()).collect();
+        Ok((self.assemble(settled, &tids, threads), owners))
     }
 
     /// Names of threads that have come since the last time.

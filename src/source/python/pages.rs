@@ -34,12 +34,15 @@ use blocks::{BLOCK, LONGEST, around, blocks_of, by_page, continues, runs};
 /// Bytes of a page here; the kernel's may be a multiple of it.
 pub const PAGE: usize = 4096;
 
+/// A map by addresses.
+pub type ByAddress<T> = HashMap<u64, T, BuildHasherDefault<PageHasher>>;
+
 /// Pages of one process at one moment, as far as they were asked for.
 #[derive(Debug)]
 pub struct Pages {
     memory: Arc<dyn Memory>,
     /// Page number → index in `slots`.
-    known: HashMap<u64, u32, BuildHasherDefault<PageHasher>>,
+    known: ByAddress<u32>,
     slots: Vec<Slot>,
     /// The bytes: those of the slot n from n * [`PAGE`] on. Where no block is valid they are anything.
     store: Vec<u8>,
@@ -54,6 +57,8 @@ pub struct Pages {
     pub keeps: bool,
     /// System calls so far.
     pub calls: u64,
+    /// Reads so far, and one more for each 256 bytes: who follows the pointers of a target that lies stops by this.
+    pub work: u64,
 }
 
 /// One page; bit n of a mask stands for block n.
@@ -91,6 +96,7 @@ impl Pages {
             failure: None,
             keeps: true,
             calls: 0,
+            work: 0,
         }
     }
 
@@ -136,6 +142,36 @@ impl Pages {
     /// Works in these bytes from now on, whatever they hold; for after [`Pages::rest`], before a renewal.
     pub fn work_in(&mut self, store: Vec<u8>) {
         self.store = store;
+    }
+
+    /// Begins with no page at all, and gives back those that there were.
+    pub fn put_by(&mut self) -> Self {
+        let fresh = Self {
+            calls: self.calls,
+            work: self.work,
+            ..self.sibling()
+        };
+        std::mem::replace(self, fresh)
+    }
+
+    /// Takes pages that were put by, and drops those that there are.
+    pub fn take_back(&mut self, pages: Self) {
+        *self = Self {
+            calls: self.calls,
+            work: self.work,
+            failure: self.failure.take(),
+            ..pages
+        };
+    }
+
+    /// True if more than half of the pages that may be held are.
+    pub fn is_half_full(&self) -> bool {
+        self.slots.len() > self.most / 2
+    }
+
+    /// True if the page of this address has been asked for before.
+    pub fn is_known(&self, addr: u64) -> bool {
+        self.known.contains_key(&(addr / PAGE as u64))
     }
 
     /// Notes that these bytes will be read.

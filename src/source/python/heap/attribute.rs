@@ -27,13 +27,6 @@ impl Heap {
         in_dict.or_else(|| self.slot(object, &kind, name))
     }
 
-    /// A chain of attributes: `["_work_queue", "_queue"]`.
-    pub fn attribute_path(&mut self, object: u64, names: &[&'static str]) -> Option<u64> {
-        names
-            .iter()
-            .try_fold(object, |object, name| self.attribute(object, name))
-    }
-
     fn attributes_at(&mut self, object: u64, kind: &Type) -> Option<Place> {
         let before = |distance| object.checked_sub(distance);
         let is_managed = kind.flags & MANAGED_DICT != 0;

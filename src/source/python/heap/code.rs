@@ -20,8 +20,6 @@ pub struct Code {
     pub function: Arc<str>,
     /// `co_firstlineno`.
     pub first_line: u32,
-    /// `co_flags`.
-    pub flags: u32,
     /// Number of locals, cells and free variables: where the value stack begins.
     pub locals: u32,
     /// `co_stacksize`.
@@ -108,11 +106,6 @@ impl Heap {
         Some(code)
     }
 
-    /// True if this code object is known: reading it needs no memory.
-    pub fn knows_code(&self, addr: u64) -> bool {
-        self.codes.known.contains_key(&addr)
-    }
-
     /// The names of a code object's locals, cells and free variables, in the order of their places in a frame.
     pub fn local_names(&mut self, code: &Code) -> Option<Vec<String>> {
         let fields = &self.layout.code;
@@ -167,7 +160,6 @@ impl Heap {
             file: self.text(file, MOST_FILE)?.into(),
             function: self.text(function, MOST_FUNCTION)?.into(),
             first_line: u32::try_from(first).ok()?,
-            flags: self.i32_in(addr, fields.flags)?.cast_unsigned(),
             locals: self.count_locals(addr)?,
             stack_size: u32::try_from(self.i32_in(addr, fields.stack_size)?).ok()?,
             instructions,

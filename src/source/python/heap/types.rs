@@ -106,7 +106,7 @@ impl Heap {
         is_plausible.then_some(())?;
         Some(Type {
             addr,
-            name: self.name_at(name_at)?,
+            name: self.c_name(name_at)?,
             flags: self.pages.u64(addr + FLAGS)?,
             basic_size,
             base,
@@ -116,8 +116,8 @@ impl Heap {
         })
     }
 
-    /// A C string made of what names of types are made of.
-    fn name_at(&mut self, addr: u64) -> Option<Arc<str>> {
+    /// A C string made of what names of types and functions are made of.
+    pub fn c_name(&mut self, addr: u64) -> Option<Arc<str>> {
         let mut name = String::new();
         for at in 0..LONGEST_NAME as u64 {
             match char::from(self.pages.u8(addr.checked_add(at)?)?) {

@@ -8,6 +8,7 @@ impl Pages {
     pub fn read(&mut self, addr: u64, into: &mut [u8]) -> Option<()> {
         let mut addr = addr;
         let mut rest = into;
+        self.work += 1 + rest.len() as u64 / 256;
         while !rest.is_empty() {
             let within = (addr % PAGE as u64) as usize;
             let count = rest.len().min(PAGE - within);
@@ -38,13 +39,6 @@ impl Pages {
         let mut bytes = [0; 1];
         self.read(addr, &mut bytes)?;
         Some(u8::from_ne_bytes(bytes))
-    }
-
-    /// Two bytes.
-    pub fn u16(&mut self, addr: u64) -> Option<u16> {
-        let mut bytes = [0; 2];
-        self.read(addr, &mut bytes)?;
-        Some(u16::from_ne_bytes(bytes))
     }
 
     /// Four bytes.

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use crate::snapshot::{Connections, Frame, Gap, Intent, Moment, Process, Python};
+use crate::snapshot::{Connections, Frame, Gap, Intent, Moment, Process, Python, ReadBy};
 use crate::source::intent::{IntentReader, Search};
 use crate::source::procfs::{Depth, ProcError};
 use crate::source::python::{StackAnswer, StackError};
@@ -34,6 +34,9 @@ pub struct Entry {
     pub(super) denied: Vec<&'static str>,
     pub(super) stack_error: Option<StackError>,
     pub(super) stack_tried_at: Moment,
+    /// When its tasks were asked for last, and whether they were when the stacks were.
+    pub(super) tasks_tried_at: Moment,
+    pub(super) tasks_asked: bool,
     /// The application's frames that were searched for intent last.
     pub(super) searched: Vec<Frame>,
 }
@@ -57,6 +60,8 @@ impl Entry {
             denied: Vec::new(),
             stack_error: None,
             stack_tried_at: Moment(0),
+            tasks_tried_at: Moment(0),
+            tasks_asked: false,
             searched: Vec::new(),
         }
     }
@@ -102,6 +107,7 @@ impl Entry {
             if let Some(python) = &mut self.python {
                 python.stacks = None;
                 python.stacks_true_at = None;
+                python.tasks = None;
             }
         }
         if self.has_run(&process) {
@@ -196,6 +202,31 @@ impl Entry {
         true
     }
 
+    /// True if its tasks may be read again: many cost much.
+    pub fn may_read_tasks(&self, at: Moment) -> bool {
+        let tasks = self.python.as_ref().and_then(|p| p.tasks.as_ref());
+        let pause = match tasks.map_or(0, |t| t.list.len()) {
+            0..200 => 0.0,
+            200..2_000 => 1.0,
+            2_000..10_000 => 3.0,
+            _ => 10.0,
+        };
+        at.seconds_since(self.tasks_tried_at) >= pause
+    }
+
+    /// True if the tasks are older than the stacks.
+    pub fn owes_tasks(&self) -> bool {
+        !self.tasks_asked && self.stack_error.is_none()
+    }
+
+    /// Notes that the stacks are asked for now, and whether the tasks are too.
+    pub fn ask_tasks(&mut self, asked: bool, at: Moment) {
+        self.tasks_asked = asked;
+        if asked {
+            self.tasks_tried_at = at;
+        }
+    }
+
     pub fn answer(&mut self, answer: StackAnswer) {
         self.record = None;
         let Some(python) = &mut self.python else {
@@ -208,6 +239,9 @@ impl Entry {
             Ok(stacks) => {
                 python.stacks = Some(Arc::new(stacks));
                 python.stacks_true_at = Some(answer.at);
+                if self.tasks_asked {
+                    python.tasks = answer.tasks.map(Arc::new);
+                }
                 self.stack_marks = std::mem::take(&mut self.asked_marks);
                 self.stack_error = None;
             }
@@ -272,6 +306,23 @@ impl Entry {
         }
     }
 
+    /// Why there are no tasks.
+    fn unread_tasks(&self) -> Option<(String, Option<String>)> {
+        let python = self.python.as_ref().filter(|p| p.tasks.is_none())?;
+        match &python.stacks {
+            None => self.unread_stacks(),
+            Some(stacks) if stacks.by == ReadBy::PySpy => {
+                let cause = "tasks are read of CPython 3.8 to 3.15 only";
+                Some((cause.to_owned(), None))
+            }
+            Some(_) if self.tasks_asked => {
+                let cause = "the tasks changed faster than they could be read";
+                Some((cause.to_owned(), None))
+            }
+            Some(_) => Some((NOT_READ_YET.to_owned(), None)),
+        }
+    }
+
     /// What of this process cannot be seen.
     pub fn gaps(&self) -> Vec<Gap> {
         if self.python.is_none() || self.is_dead() {
@@ -288,8 +339,15 @@ impl Entry {
                 unlock: Some("sudo steth (or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)".to_owned()),
             })
             .collect();
-        gaps.extend(self.unread_stacks().map(|(cause, unlock)| Gap {
-            source: "python-stack".to_owned(),
+        let unread = [
+            ("python-stack", self.unread_stacks()),
+            ("asyncio-tasks", self.unread_tasks()),
+        ];
+        let unread = unread
+            .into_iter()
+            .filter_map(|(source, why)| Some((source, why?)));
+        gaps.extend(unread.map(|(source, (cause, unlock))| Gap {
+            source: source.to_owned(),
             pid,
             cause,
             unlock,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::super::LARGE_TABLE;
 use super::*;
 use crate::snapshot::{
-    Activity, Connections, Process, ProcessState, ReadBy, Stack, Stacks, Thread,
+    Activity, Connections, ObjectId, Process, ProcessState, ReadBy, Stack, Stacks, Task, TaskState,
+    Tasks, Thread,
 };
 use crate::source::procfs::ProcError;
 use crate::source::python::StackAnswer;
@@ -141,7 +142,11 @@ fn stacks_of_another_command_line_are_forgotten() {
         assert!(entry.record.is_none() && entry.was_read_at(after(1.0)));
         assert_eq!(entry.full_at, after(1.0));
         let gaps: Vec<String> = entry.gaps().into_iter().map(|g| g.source).collect();
-        let unread: &[&str] = if kept { &[] } else { &["python-stack"] };
+        let unread: &[&str] = if kept {
+            &[]
+        } else {
+            &["python-stack", "asyncio-tasks"]
+        };
         assert_eq!(gaps, [&["fd"], unread].concat());
     }
 }
@@ -385,4 +390,57 @@ fn only_those_above_a_python_process_stay() {
     roster.sweep(after(0.0));
     let left: Vec<u32> = roster.all_mut().map(|e| e.process.key.pid).collect();
     assert_eq!(left, [7, 8, 9]);
+}
+
+#[test]
+fn many_tasks_are_read_seldom_and_never_forgotten() {
+    let mut entry = python_entry(9);
+    let task = Task {
+        id: ObjectId(0x1000),
+        name: "Task-1".to_owned(),
+        event_loop: ObjectId(0x2000),
+        state: TaskState::Waiting,
+        frames: Vec::new(),
+        wait: None,
+        awaited_by: Vec::new(),
+        entered: Vec::new(),
+    };
+    for (count, pause) in [(3, 0.0), (500, 1.0), (20_000, 10.0)] {
+        entry.ask_tasks(true, NOW);
+        let mut answer = answer(9, Ok(stacks()));
+        answer.tasks = Some(Tasks {
+            list: vec![task.clone(); count],
+            ..Tasks::default()
+        });
+        entry.answer(answer);
+        assert!(!entry.owes_tasks());
+        assert!(entry.may_read_tasks(after(pause)), "{count}");
+        assert_eq!(entry.may_read_tasks(after(pause - 0.1)), pause == 0.0);
+    }
+    entry.ask_tasks(false, after(1.0));
+    entry.answer(answer(9, Ok(stacks())));
+    let python = entry.python.as_ref().unwrap();
+    assert_eq!(python.tasks.as_ref().unwrap().list.len(), 20_000, "kept");
+    assert!(entry.owes_tasks(), "older than the stacks");
+}
+
+#[test]
+fn tasks_that_cannot_be_read_are_a_gap() {
+    for (by, cause) in [
+        (
+            ReadBy::Own,
+            "the tasks changed faster than they could be read",
+        ),
+        (ReadBy::PySpy, "tasks are read of CPython 3.8 to 3.15 only"),
+    ] {
+        let mut entry = python_entry(9);
+        entry.ask_tasks(true, NOW);
+        entry.answer(answer(9, Ok(Stacks { by, ..stacks() })));
+        let gaps = entry.gaps();
+        let told: Vec<_> = gaps
+            .iter()
+            .map(|g| (g.source.as_str(), g.cause.as_str()))
+            .collect();
+        assert_eq!(told, [("asyncio-tasks", cause)]);
+    }
 }

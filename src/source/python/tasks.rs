@@ -1,0 +1,192 @@
+//! The asyncio tasks of a process, read from its memory: 3.8 to 3.15, asyncio and uvloop.
+//!
+//! ```text
+//!  interpreter ─► anchors: where asyncio keeps what ─► roll: all tasks ─► chain: coroutines, down to a future   (all at once)
+//!                                                                           │ ends at the future that the task names?
+//!                              no: that task alone again, at most 4 times ◄─┤
+//!                                                                           ▼ yes
+//!                                        wait · entered · awaiter: what for, in which blocks, for whom
+//! ```
+//! The target runs meanwhile. A task whose coroutines do not lead to the future that it says it waits for was read in two moments, and
+//! is not shown. Everything is bounded: tasks, links, containers, and the work of one snapshot as a whole.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::StackError;
+use super::heap::Heap;
+use super::pages::ByAddress;
+use crate::snapshot::{Task, Tasks, WaitOn};
+use crate::source::clock;
+
+mod anchors;
+mod awaiter;
+mod call;
+mod chain;
+mod cython;
+mod entered;
+mod event_loop;
+mod frame;
+mod kind;
+mod pool;
+mod probe;
+mod resource;
+mod roll;
+mod running;
+mod site;
+mod survey;
+mod task;
+mod wait;
+
+pub use probe::TaskProbe;
+
+use anchors::Anchors;
+use call::Call;
+use frame::RawFrame;
+use kind::Kind;
+use site::{Site, Sites, Spots};
+
+/// Tasks that are listed; the others are counted.
+const MOST_TASKS: usize = 50_000;
+/// Tasks that are read at once: their pages are held together.
+const CHUNK: usize = 8192;
+/// How often a task that makes no sense is read again.
+const AGAIN: usize = 4;
+/// Reads of one snapshot. Ten thousand tasks take about two million.
+const MOST_WORK: u64 = 60_000_000;
+/// Threads whose stacks are followed.
+const MOST_STACKS: usize = 512;
+
+/// Reads the tasks of one process, and remembers where they are.
+#[derive(Debug)]
+pub struct TaskReader {
+    pid: u32,
+    /// By interpreter.
+    anchors: HashMap<u64, Anchors>,
+    sites: Sites,
+}
+
+/// A thread state, and the thread that it is of, in the pid namespace of this program.
+pub type ThreadOf = (u64, Option<u32>);
+
+impl TaskReader {
+    /// Of this process, of which nothing is known yet.
+    pub fn new(pid: u32) -> Self {
+        Self {
+            pid,
+            anchors: HashMap::new(),
+            sites: Sites::default(),
+        }
+    }
+
+    /// Reads all tasks. The heap is renewed by the caller, who may read other things of the same moment with it.
+    ///
+    /// # Errors
+    /// `NotReady` before there is an interpreter; `Gone`, `NoPermission` from the kernel.
+    pub fn read(
+        &mut self,
+        heap: &mut Heap,
+        runtime: u64,
+        threads: &[ThreadOf],
+    ) -> Result<Tasks, StackError> {
+        let mut found = Tasks {
+            at: clock::now(),
+            loops: Vec::new(),
+            list: Vec::new(),
+            torn: 0,
+            left_out: 0,
+            pools: Vec::new(),
+        };
+        let interpreters = heap.interpreters(runtime);
+        for interpreter in interpreters.iter().flatten() {
+            let anchors = self.anchors.entry(*interpreter).or_default();
+            anchors.refresh(heap, *interpreter);
+            let mut look = Look::new(heap, anchors, &mut self.sites);
+            look.read(*interpreter, threads, &mut found);
+        }
+        let alive = interpreters.unwrap_or_default();
+        self.anchors.retain(|known, _| alive.contains(known));
+        match heap.pages.failure() {
+            Some(error) => Err(StackError::from_io(self.pid, &error)),
+            None if alive.is_empty() => Err(StackError::NotReady),
+            None => Ok(found),
+        }
+    }
+}
+
+/// One snapshot of one interpreter, and what was learned on the way.
+struct Look<'a> {
+    heap: &'a mut Heap,
+    asyncio: &'a Anchors,
+    sites: &'a mut Sites,
+    spots: Spots,
+    kinds: ByAddress<Kind>,
+    memo: Memo,
+    /// Seconds of CLOCK_MONOTONIC, on which loops count.
+    now: f64,
+    /// Where the count of reads may get to.
+    most_work: u64,
+}
+
+/// Answers that are the same for many tasks.
+#[derive(Default)]
+struct Memo {
+    /// Future → the tasks that it lets go on.
+    awaiters: ByAddress<Rc<[u64]>>,
+    /// The same for callbacks and groups.
+    callbacks: ByAddress<Rc<[u64]>>,
+    /// Definition of a builtin function → its name.
+    definitions: ByAddress<Option<Arc<str>>>,
+    /// Function → its qualified name.
+    functions: ByAddress<Option<Arc<str>>>,
+    /// Function → whether it ends a `with` block.
+    exits: ByAddress<bool>,
+    /// What is waited for at an object.
+    waits: HashMap<(u64, Call), Option<Rc<WaitOn>>>,
+    /// Children that were listed.
+    children: usize,
+}
+
+/// What came of reading one task.
+enum Read {
+    /// It is like this.
+    Right(Task),
+    /// It is done, or was never one.
+    Over,
+    /// It changed while it was read.
+    Torn,
+}
+
+/// The stack of a thread, innermost frame first.
+struct ThreadStack {
+    thread: u64,
+    event_loop: Option<u64>,
+    frames: Vec<RawFrame>,
+}
+
+impl<'a> Look<'a> {
+    fn new(heap: &'a mut Heap, asyncio: &'a Anchors, sites: &'a mut Sites) -> Self {
+        let most_work = heap.pages.work.saturating_add(MOST_WORK);
+        Self {
+            heap,
+            asyncio,
+            sites,
+            spots: Spots::default(),
+            kinds: ByAddress::default(),
+            memo: Memo::default(),
+            now: clock::monotonic_ns() as f64 / 1e9,
+            most_work,
+        }
+    }
+
+    /// True when this snapshot has cost enough: the target lies, or is larger than anything known.
+    fn is_spent(&self) -> bool {
+        self.heap.pages.work > self.most_work
+    }
+
+    /// The function with this code.
+    fn site(&mut self, code: u64) -> Option<Arc<Site>> {
+        self.sites.of(self.heap, code)
+    }
+}

@@ -1,0 +1,231 @@
+//! From a task's coroutine down to what it waits for, for all tasks at once.
+//!
+//! ```text
+//!  level 0   coroutine A   coroutine B   coroutine C      one fetch for all objects of a level,
+//!               │ awaits      │             │             one more up to 3.10 for their frames
+//!  level 1   generator     FutureIter    coroutine D
+//!               │             ▼             │
+//!  level 2   FutureIter    Future: end    …
+//! ```
+//! A chain ends at a future, at a bare `yield`, at an object that cannot be looked into, or where what was read makes no sense.
+
+use super::Look;
+use super::cython::CythonFrame;
+use super::frame::{RawFrame, Stage, frame_of};
+use super::kind::Kind;
+use crate::snapshot::Frame;
+use crate::source::python::heap::is_pointer;
+
+/// The coroutines of a task, outermost first.
+#[derive(Debug)]
+pub struct Chain {
+    /// One for each coroutine or generator.
+    pub links: Vec<Link>,
+    /// Why there are no more.
+    pub end: End,
+}
+
+/// A coroutine, generator or asynchronous generator.
+#[derive(Debug)]
+pub struct Link {
+    /// The object.
+    pub object: u64,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Where a coroutine stands.
+#[derive(Debug)]
+pub enum Place {
+    /// A frame of the interpreter, and where it is (see [`Look::at`]).
+    Python(RawFrame, usize),
+    /// Of compiled code.
+    Cython(Box<CythonFrame>),
+}
+
+/// Where a chain ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// At this future (or task).
+    Future(u64),
+    /// At a `yield` that gives control to the loop.
+    Yield,
+    /// At a coroutine that has not begun.
+    Created,
+    /// At one that is executed now.
+    Executing,
+    /// At one that has ended.
+    Over,
+    /// At an object of a kind that cannot be looked into.
+    Opaque,
+    /// What was read cannot be true: it changed meanwhile.
+    Broken,
+}
+
+/// A chain longer than this is no chain.
+const MOST_LINKS: usize = 200;
+/// Bytes of a generator with its frame inside (3.11+); most are smaller.
+const GENERATOR: usize = 320;
+/// Bytes of a generator without, and of a frame (to 3.10).
+const HEAD: usize = 104;
+const FRAME: usize = 520;
+
+/// A chain while it is walked.
+struct Walk {
+    chain: Chain,
+    next: u64,
+    steps: usize,
+}
+
+/// What an object of a chain leads to.
+enum Step {
+    /// Another object; this one is no link.
+    Pass(u64),
+    /// A link, and the object that it awaits.
+    Link(Place, u64),
+    /// A link, and nothing behind it.
+    Last(Place, End),
+    /// Nothing.
+    End(End),
+}
+
+impl Look<'_> {
+    /// Walks from each of these objects (coroutines) to its end.
+    pub fn walk(&mut self, starts: &[u64]) -> Vec<Chain> {
+        let begin = |&start: &u64| Walk {
+            chain: Chain {
+                links: Vec::with_capacity(8),
+                end: End::Broken,
+            },
+            next: start,
+            steps: 0,
+        };
+        let mut walks: Vec<Walk> = starts.iter().map(begin).collect();
+        let mut active: Vec<usize> = (0..walks.len()).collect();
+        while !active.is_empty() && !self.is_spent() {
+            self.fetch_level(active.iter().filter_map(|at| walks.get(*at)));
+            active.retain(|at| {
+                walks
+                    .get_mut(*at)
+                    .is_some_and(|walk| self.advance(walk).is_some())
+            });
+        }
+        walks.into_iter().map(|walk| walk.chain).collect()
+    }
+
+    fn fetch_level<'w>(&mut self, walks: impl Iterator<Item = &'w Walk> + Clone) {
+        let objects = walks.map(|walk| walk.next);
+        let outside = self.heap.layout.generator.frame;
+        if !outside.exists() {
+            self.heap.prepare(objects, GENERATOR);
+            return;
+        }
+        self.heap.prepare(objects.clone(), HEAD);
+        let mut frames = Vec::new();
+        for object in objects {
+            if self.kind(object).has_frame() {
+                frames.extend(self.heap.pointer_in(object, outside));
+            }
+        }
+        self.heap.prepare(frames, FRAME);
+    }
+
+    /// One step; `None` when the chain has ended.
+    fn advance(&mut self, walk: &mut Walk) -> Option<()> {
+        walk.steps += 1;
+        let object = walk.next;
+        let seen = |link: &Link| link.object == object;
+        if walk.steps > MOST_LINKS || walk.chain.links.iter().any(seen) {
+            walk.chain.end = End::Broken;
+            return None;
+        }
+        let (place, next) = match self.step(object).unwrap_or(Step::End(End::Broken)) {
+            Step::Pass(next) => (None, Ok(next)),
+            Step::Link(place, next) => (Some(place), Ok(next)),
+            Step::Last(place, end) => (Some(place), Err(end)),
+            Step::End(end) => (None, Err(end)),
+        };
+        let link = place.map(|place| Link { object, place });
+        walk.chain.links.extend(link);
+        match next {
+            Ok(next) => {
+                walk.next = next;
+                Some(())
+            }
+            Err(end) => {
+                walk.chain.end = end;
+                None
+            }
+        }
+    }
+
+    fn step(&mut self, object: u64) -> Option<Step> {
+        let kind = self.kind(object);
+        Some(match kind {
+            Kind::Coroutine | Kind::Generator | Kind::AsyncGenerator => {
+                return self.step_frame(object, kind);
+            }
+            Kind::Cython => return self.step_cython(object),
+            Kind::Wrapper => Step::Pass(self.heap.pointer(object.checked_add(16)?)?),
+            Kind::FutureIter => {
+                let future = self.heap.pointer(object.checked_add(16)?)?;
+                Step::End(End::Future(future))
+            }
+            Kind::GeneratorWrapper => {
+                let wrapped = "_GeneratorWrapper__wrapped";
+                Step::Pass(self.heap.attribute(object, wrapped)?)
+            }
+            kind if kind.is_future() => Step::End(End::Future(object)),
+            _ => Step::End(End::Opaque),
+        })
+    }
+
+    fn step_frame(&mut self, object: u64, kind: Kind) -> Option<Step> {
+        let (stage, frame) = frame_of(self.heap, object)?;
+        let state = match stage {
+            Stage::Suspended(state) => state,
+            Stage::Created => self.heap.layout.suspension.created,
+            Stage::Executing => self.heap.layout.suspension.executing,
+            Stage::Over => return Some(Step::End(End::Over)),
+        };
+        let frame = frame?;
+        let at = self.spot(&frame, state)?;
+        let (code, awaits) = {
+            let spot = self.at(at)?;
+            (std::sync::Arc::clone(&spot.site.code), spot.awaits)
+        };
+        let place = Place::Python(frame, at);
+        match stage {
+            Stage::Created => return Some(Step::Last(place, End::Created)),
+            Stage::Executing => return Some(Step::Last(place, End::Executing)),
+            _ => {}
+        }
+        let bottom = frame.stack(&code)?;
+        // A coroutine of the language cannot yield.
+        if kind != Kind::Coroutine && !awaits {
+            return Some(Step::Last(place, End::Yield));
+        }
+        let depth = 8 * self.heap.layout.suspension.depth;
+        (bottom.checked_add(depth)? <= frame.top).then_some(())?;
+        Some(Step::Link(place, frame.awaited(self.heap)?))
+    }
+
+    fn step_cython(&mut self, object: u64) -> Option<Step> {
+        let frame = self.cython_frame(object)?;
+        let next = frame.awaits;
+        let place = Place::Cython(Box::new(frame));
+        Some(match next {
+            Some(next) if is_pointer(next) => Step::Link(place, next),
+            _ => Step::Last(place, End::Opaque),
+        })
+    }
+
+    /// The frames of a chain as a person sees them.
+    pub fn frames(&self, chain: &Chain) -> Vec<Frame> {
+        let frame = |link: &Link| match &link.place {
+            Place::Python(_, spot) => self.at(*spot).map(|spot| spot.frame()),
+            Place::Cython(frame) => Some(frame.frame.clone()),
+        };
+        chain.links.iter().filter_map(frame).collect()
+    }
+}

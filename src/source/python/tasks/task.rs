@@ -1,0 +1,132 @@
+//! A future or task as it lies in memory: those written in C by their layout, those written in Python by their attributes.
+
+use super::Look;
+use super::kind::Kind;
+
+/// The fields of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawTask {
+    /// Where it is.
+    pub addr: u64,
+    /// The loop that it belongs to.
+    pub event_loop: u64,
+    /// Whether it is done.
+    pub state: Progress,
+    /// Its coroutine.
+    pub coroutine: u64,
+    /// The future that it waits for.
+    pub waiter: Option<u64>,
+    /// Its name: a `str`, or the number of one that was not given a name.
+    pub name: Option<u64>,
+}
+
+/// How far a future is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It has no result yet.
+    Pending,
+    /// It has one, or was cancelled.
+    Done,
+}
+
+/// Bytes of a task that are read.
+pub const TASK: usize = 184;
+const LONGEST_NAME: usize = 256;
+/// Done callbacks of one future that are followed.
+const MOST_CALLBACKS: usize = 65_536;
+
+impl Look<'_> {
+    /// The fields of the task at this address; `None` if there is none.
+    pub fn task(&mut self, addr: u64) -> Option<RawTask> {
+        match self.kind(addr) {
+            Kind::Task => self.c_task(addr),
+            // Whatever is registered as a task and looks like one.
+            _ => self.python_task(addr),
+        }
+    }
+
+    fn c_task(&mut self, addr: u64) -> Option<RawTask> {
+        let fields = &self.heap.layout.future;
+        Some(RawTask {
+            addr,
+            event_loop: self.heap.pointer_in(addr, fields.loop_)?,
+            state: self.progress(addr)?,
+            coroutine: self.heap.u64_in(addr, fields.coro)?,
+            waiter: self.heap.pointer_in(addr, fields.waiter),
+            name: self.heap.pointer_in(addr, fields.name),
+        })
+    }
+
+    fn python_task(&mut self, addr: u64) -> Option<RawTask> {
+        let waiter = self.heap.attribute(addr, "_fut_waiter");
+        Some(RawTask {
+            addr,
+            event_loop: self.heap.attribute(addr, "_loop")?,
+            state: self.progress(addr)?,
+            coroutine: self.heap.attribute(addr, "_coro")?,
+            waiter: waiter.filter(|waiter| self.kind(*waiter) != Kind::Nothing),
+            name: self.heap.attribute(addr, "_name"),
+        })
+    }
+
+    /// Whether a future or task is done; `None` if it is none.
+    pub fn progress(&mut self, future: u64) -> Option<Progress> {
+        let kind = self.kind(future);
+        if matches!(kind, Kind::Future | Kind::Task) {
+            let fields = &self.heap.layout.future;
+            return match self.heap.i32_in(future, fields.state)? {
+                0 => Some(Progress::Pending),
+                1 | 2 => Some(Progress::Done),
+                _ => None,
+            };
+        }
+        let Some(state) = self.heap.attribute(future, "_state") else {
+            // Up to its end a future of Python's has the one of its class.
+            return kind.is_future().then_some(Progress::Pending);
+        };
+        let is = |look: &mut Self, word: &str| look.heap.text_is(state, word);
+        if is(self, "PENDING") {
+            return Some(Progress::Pending);
+        }
+        (is(self, "FINISHED") || is(self, "CANCELLED")).then_some(Progress::Done)
+    }
+
+    /// What a task is called: `Task-3`.
+    pub fn name_of(&mut self, task: &RawTask) -> Option<String> {
+        let name = task.name?;
+        if self.is_text(name) {
+            return self.heap.text(name, LONGEST_NAME);
+        }
+        // 3.12+: a number until somebody asks for the name.
+        self.heap.int(name).map(|number| format!("Task-{number}"))
+    }
+
+    /// The callables that a future will call when it is done.
+    pub fn callbacks(&mut self, future: u64) -> Vec<u64> {
+        let is_c = matches!(self.kind(future), Kind::Future | Kind::Task);
+        let (first, list) = if is_c {
+            let fields = &self.heap.layout.future;
+            let first = self.heap.pointer_in(future, fields.callback0);
+            (first, self.heap.pointer_in(future, fields.callbacks))
+        } else {
+            (None, self.heap.attribute(future, "_callbacks"))
+        };
+        let mut found: Vec<u64> = first.into_iter().collect();
+        let Some(list) = list else {
+            return found;
+        };
+        let is_list = self.heap.type_of(list).is_some_and(|k| &*k.name == "list");
+        let pairs = if is_list { self.heap.list(list) } else { None };
+        let pairs = pairs.unwrap_or_default();
+        let pairs = pairs.get(..MOST_CALLBACKS).unwrap_or(&pairs);
+        self.heap.prepare(pairs.iter().copied(), 40);
+        let items = self.heap.layout.object.tuple_items;
+        // Pairs of a callable and its context.
+        found.extend(
+            pairs
+                .iter()
+                .filter_map(|pair| self.heap.pointer_in(*pair, items)),
+        );
+        found
+    }
+}
