@@ -251,6 +251,15 @@ impl ProcReader {
         scanned.map_or(&[], |scanned| &scanned.scan.tcp)
     }
 
+    /// True if it was ready to accept from one of these sockets, should that listen, when it was read last. They are sorted.
+    pub fn waits_for_any(&self, key: ProcessKey, sockets: &[u64]) -> bool {
+        let known = self.known.get(&key);
+        known.is_some_and(|k| {
+            k.waited_for()
+                .any(|inode| sockets.binary_search(&inode).is_ok())
+        })
+    }
+
     /// True if the freezer of any cgroup can be looked at.
     pub fn sees_freezer(&self) -> bool {
         self.mounts.has_freezer()

@@ -191,10 +191,15 @@ impl Sampler {
             .values()
             .flat_map(|n| n.listeners.iter().map(|l| l.inode))
             .collect();
-        if listening != self.listening {
+        let moved: Vec<u64> = listening
+            .symmetric_difference(&self.listening)
+            .copied()
+            .collect();
+        if !moved.is_empty() {
             // Whoever opened one has run since its descriptors were listed.
-            let some_are_new = !listening.is_subset(&self.listening);
-            self.roster.listeners_moved(some_are_new);
+            let some_are_new = moved.iter().any(|inode| listening.contains(inode));
+            let concerns = |key| self.reader.waits_for_any(key, &moved);
+            self.roster.listeners_moved(some_are_new, concerns);
         }
         self.listening = listening;
     }

@@ -1,6 +1,6 @@
 //! Which listeners would wake this process at this moment? Those in its epoll sets, and those that its threads sleep on.
 
-use super::look::Look;
+use super::look::{Known, Look};
 use super::threads::Activity;
 use super::{Depth, epoll, fds, file, waits};
 use crate::snapshot::{Accepting, Thread};
@@ -12,6 +12,15 @@ pub(super) struct Waits {
     /// False if a thread's system call or the arrays that it names could not be read.
     pub(super) complete: bool,
     activity: Activity,
+}
+
+impl Known {
+    /// Inodes of all files that epoll sets and sleeping threads wait for.
+    pub(super) fn waited_for(&self) -> impl Iterator<Item = u64> + '_ {
+        let armed = self.epolls.values().flat_map(|set| set.armed.iter());
+        let waits = self.waits.sockets.iter().map(|wait| wait.inode);
+        armed.copied().chain(waits)
+    }
 }
 
 impl Look<'_> {

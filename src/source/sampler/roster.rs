@@ -60,10 +60,14 @@ impl Roster {
         self.entries.values_mut().filter(|e| e.python.is_some())
     }
 
-    /// Other sockets listen than before, and some that did not.
-    pub(super) fn listeners_moved(&mut self, some_are_new: bool) {
+    /// Other sockets listen than before: `concerns` tells whether that changes from which of them a process accepts.
+    pub(super) fn listeners_moved(
+        &mut self,
+        some_are_new: bool,
+        concerns: impl Fn(ProcessKey) -> bool,
+    ) {
         for entry in self.entries.values_mut() {
-            entry.listeners_moved = true;
+            entry.listeners_moved |= concerns(entry.process.key);
             entry.sockets_moved |= some_are_new;
         }
     }

@@ -85,13 +85,47 @@ impl Sheet {
 
 impl Placed {
     fn paint(&self, row: u16, grid: &mut Buffer) {
-        let Self { x, width, line } = self;
-        grid.set_line(*x, row, line, *width);
-        if line.width() > usize::from(*width) && *width > 0 {
-            let style = line.spans.last().map_or(Style::new(), |span| span.style);
-            grid.set_string(x + width - 1, row, "…", style);
+        let end = self.x + self.width;
+        let mut x = self.x;
+        for span in &self.line.spans {
+            let style = self.line.style.patch(span.style);
+            x = match plain(&span.content) {
+                Some(bytes) => paint_plain(bytes, style, (x, row), end, grid),
+                None => {
+                    let room = usize::from(end - x);
+                    grid.set_stringn(x, row, &span.content, room, style).0
+                }
+            };
+        }
+        if self.width > 0 && self.line.width() > usize::from(self.width) {
+            let style = self
+                .line
+                .spans
+                .last()
+                .map_or(Style::new(), |span| span.style);
+            grid.set_string(end - 1, row, "…", style);
         }
     }
+}
+
+/// The text, if each of its bytes is a character that fills one cell.
+fn plain(text: &str) -> Option<&[u8]> {
+    let bytes = text.as_bytes();
+    let printable = |b: &u8| matches!(b, b' '..=b'~');
+    bytes.iter().all(printable).then_some(bytes)
+}
+
+/// What `set_stringn` does, without dividing the text into graphemes. Returns where it ended.
+fn paint_plain(bytes: &[u8], style: Style, at: (u16, u16), end: u16, grid: &mut Buffer) -> u16 {
+    let (mut x, row) = at;
+    for byte in bytes {
+        let Some(cell) = grid.cell_mut((x, row)).filter(|_| x < end) else {
+            break;
+        };
+        cell.set_char(char::from(*byte)).set_style(style);
+        x += 1;
+    }
+    x
 }
 
 #[cfg(test)]
@@ -126,7 +160,9 @@ mod tests {
         sheet.put(Rect::new(0, 1, 3, 1), 0, Line::raw("日本"));
         sheet.put(Rect::new(5, 2, 1, 1), 0, Line::raw("!"));
         sheet.put(sheet.area(), 3, Line::raw("outside"));
-        assert_eq!(shown(&sheet), ["much to…", "日 … b   ", "    c!  "]);
+        let mixed = vec!["a".into(), "日b".into(), "cde".into()];
+        sheet.put(Rect::new(4, 0, 4, 1), 0, Line::from(mixed));
+        assert_eq!(shown(&sheet), ["mucha日 …", "日 … b   ", "    c!  "]);
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn a_new_listener_is_news_for_who_has_run_since_its_files_were_listed() {
     assert!(!news(&roster));
     take(&mut roster, 2, Depth::Light);
     assert!(!news(&roster), "nobody listens anew");
-    roster.listeners_moved(true);
+    roster.listeners_moved(true, |_| false);
     assert!(news(&roster));
     take(&mut roster, 2, Depth::Light);
     assert!(news(&roster), "a light look does not list files");
@@ -177,7 +177,7 @@ fn a_new_listener_is_news_for_who_has_run_since_its_files_were_listed() {
     take(&mut roster, 3, Depth::Light);
     assert!(!news(&roster), "nobody has begun to listen since");
     take(&mut roster, 3, Depth::Files);
-    roster.listeners_moved(true);
+    roster.listeners_moved(true, |_| false);
     assert!(!news(&roster), "it has not run since");
     take(&mut roster, 4, Depth::Light);
     assert!(news(&roster));
