@@ -14,19 +14,43 @@ pub fn is_import_machinery(frame: &Frame) -> bool {
     frame.file.contains("importlib._bootstrap") || frame.file.ends_with("/importlib/__init__.py")
 }
 
-/// True if the stack is inside an import: the machinery is on it, above the last frame of a server's own loop.
+/// True if the stack is inside an import: the machinery is on it, above the last frame of a server that runs. A module may
+/// start its server while it is imported.
 pub fn is_importing(stack: &Stack) -> bool {
-    stack.frames.iter().any(is_import_machinery)
+    let serves = |f: &Frame| framework::frame_says(f, Says::Serves);
+    let import = stack.frames.iter().rposition(is_import_machinery);
+    import.is_some_and(|at| !stack.frames.iter().skip(at).any(serves))
 }
 
-/// The innermost frame of the application, with its position in the stack.
+/// The innermost frame of the application, with its position in the stack. A generator expression or comprehension counts
+/// as the function that it stands in.
 pub fn application_frame(stack: &Stack) -> Option<(usize, &Frame)> {
-    stack
-        .frames
+    own_frame(&stack.frames)
+}
+
+/// The same of frames that are not a stack any more.
+pub fn own_frame(frames: &[Frame]) -> Option<(usize, &Frame)> {
+    let mut own = frames
         .iter()
         .enumerate()
         .rev()
-        .find(|(_, frame)| !is_library(frame))
+        .filter(|(_, f)| !is_library(f));
+    let innermost = own.next()?;
+    if !is_expression(innermost.1) {
+        return Some(innermost);
+    }
+    let function = own.find(|(_, f)| !is_expression(f));
+    Some(
+        function
+            .filter(|(_, f)| f.file == innermost.1.file)
+            .unwrap_or(innermost),
+    )
+}
+
+fn is_expression(frame: &Frame) -> bool {
+    ["<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"]
+        .iter()
+        .any(|name| frame.function.ends_with(name))
 }
 
 /// The innermost frame of the application as a culprit.
@@ -95,6 +119,11 @@ pub fn loop_runs_application(stack: &Stack) -> bool {
     application_frame(stack).is_some_and(|(at, _)| first.is_some_and(|first| at > first))
 }
 
+/// True if frames are those of an event loop that runs, with nothing being imported: startup or later.
+pub fn is_past_import(frames: &[Frame]) -> bool {
+    frames.iter().any(is_loop) && !frames.iter().any(is_import_machinery)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +156,18 @@ mod tests {
         for (file, library) in cases {
             assert_eq!(is_library(&frame("f", file)), library, "{file}");
         }
+    }
+
+    #[test]
+    fn an_expression_counts_as_the_function_that_it_stands_in() {
+        let load = frame("load", "/srv/app/model.py");
+        let inner = frame("load.<locals>.<genexpr>", "/srv/app/model.py");
+        let library = frame("fsum", "/usr/lib/python3.11/statistics.py");
+        let all = [load.clone(), library, inner.clone()];
+        assert_eq!(own_frame(&all), Some((0, &load)));
+        let elsewhere = [frame("main", "/srv/app/main.py"), inner.clone()];
+        assert_eq!(own_frame(&elsewhere), Some((1, &inner)));
+        assert_eq!(own_frame(std::slice::from_ref(&inner)), Some((0, &inner)));
     }
 
     #[test]

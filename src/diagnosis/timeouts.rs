@@ -44,15 +44,9 @@ pub fn kill(exit: &Exit, role: Role, kind: Kind, root: &Process, track: &Track) 
         Kind::Uvicorn => unanswered(exit, root, track)?,
         _ => return None,
     };
-    let own = |frames: &[Frame]| {
-        frames
-            .iter()
-            .rev()
-            .find(|f| !frames::is_library(f))
-            .cloned()
-    };
+    let own = frames::own_frame(&exit.last_stack).map(|(_, f)| f.clone());
     Some(Kill {
-        place: own(&exit.last_stack).or_else(|| track.last_own.clone()),
+        place: own.or_else(|| track.last_own.clone()),
         exit: exit.clone(),
         silent_s,
         limit_s,

@@ -82,6 +82,18 @@ fn one_process() {
             &[(10, Importing)],
         ),
         (
+            "a module that starts its server while it is imported",
+            |w| {
+                alone(
+                    w,
+                    "<module> /srv/shop/run.py:2 | @import | <module> /srv/shop/main.py:9 | run pkg+uvicorn/main.py:577 | @uvicorn-server | @lifespan | lifespan /srv/shop/main.py:4",
+                );
+                w.watch(0.3)
+            },
+            Starting,
+            &[],
+        ),
+        (
             "startup runs",
             |w| {
                 alone(w, "@uvicorn | @lifespan | lifespan /srv/shop/main.py:9");

@@ -2,7 +2,7 @@
 
 use super::{Case, Verdict, duration, finding};
 use crate::diagnosis::{Code, MemberExit, Phase, Severity, crashes, frames};
-use crate::snapshot::{Exit, signal_name};
+use crate::snapshot::{Exit, Frame, signal_name};
 
 pub(super) fn examine(case: &Case) -> Verdict {
     let deaths = crashes::at_boot(case.server, case.history, case.at);
@@ -44,15 +44,17 @@ pub(super) fn examine(case: &Case) -> Verdict {
     Verdict::Found(Box::new(found))
 }
 
-/// The application's frame on the last stack that was seen of any of them, newest first.
-fn last_stack<'a>(deaths: &[&'a MemberExit]) -> Option<&'a crate::snapshot::Frame> {
-    deaths.iter().find_map(|d| {
-        d.exit
-            .last_stack
-            .iter()
-            .rev()
-            .find(|f| !frames::is_library(f))
-    })
+/// The application's frame on the last stack that was seen of any of them, newest first. Where some were seen past their
+/// import it is not the import that they die of.
+fn last_stack<'a>(deaths: &[&'a MemberExit]) -> Option<&'a Frame> {
+    let furthest = deaths
+        .iter()
+        .any(|d| frames::is_past_import(&d.exit.last_stack));
+    deaths
+        .iter()
+        .map(|d| d.exit.last_stack.as_slice())
+        .filter(|stack| !furthest || frames::is_past_import(stack))
+        .find_map(|stack| frames::own_frame(stack).map(|(_, f)| f))
 }
 
 fn line(death: &MemberExit, case: &Case) -> String {

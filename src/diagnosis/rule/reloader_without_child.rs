@@ -31,14 +31,8 @@ pub(super) fn examine(case: &Case) -> Verdict {
             "reloader {pid} is alive, but the server it started is not{how}: nothing serves until a file changes"
         ),
     );
-    let stack = last.and_then(|e| {
-        e.exit
-            .last_stack
-            .iter()
-            .rev()
-            .find(|f| !frames::is_library(f))
-    });
-    found.culprit = stack.map(frames::culprit_of);
+    let stack = last.and_then(|e| frames::own_frame(&e.exit.last_stack));
+    found.culprit = stack.map(|(_, f)| frames::culprit_of(f));
     found.evidence.push(format!(
         "pid {pid} has had no serving child for {} (/proc)",
         duration(gone_s)

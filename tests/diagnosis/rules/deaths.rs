@@ -78,6 +78,29 @@ fn crash_loop() {
                 &["3 processes"],
             ),
             fires(
+                "after the import, where nobody was looking",
+                |w| {
+                    fleet::gunicorn_master(w);
+                    for pid in 11..15 {
+                        w.pass(0.1);
+                        fleet::gunicorn_child(w, pid)
+                            .main("@gunicorn-load | <module> /srv/shop/wsgi.py:3")
+                            .holds(500);
+                        w.born(pid, w.now);
+                        w.watch(0.2);
+                        if pid == 12 {
+                            w.p(pid).main("@gunicorn-uvicorn | @poll");
+                            w.watch(0.1);
+                        }
+                        w.end(pid, End::Code(0));
+                    }
+                    w.watch(0.1)
+                },
+                Severity::Critical,
+                None,
+                &["4 processes", "exit code 0"],
+            ),
+            fires(
                 "under a shell's loop",
                 |w| {
                     w.other(5, "sh -c while :; do uvicorn shop:app; done");
