@@ -16,11 +16,13 @@ pub mod phase;
 pub mod pool;
 pub mod rule;
 pub mod sockets;
+pub mod task;
 pub mod thresholds;
 pub mod traits;
 pub mod why;
 
 pub use analyst::Analyst;
+pub use history::Standing;
 pub use thresholds::Thresholds;
 
 use serde::{Deserialize, Serialize};
@@ -155,6 +157,8 @@ pub struct Member {
     pub fd_growth: Vec<(&'static str, f64)>,
     /// How long the main thread has stood on the same innermost frames; `None` if stacks are not seen.
     pub same_frame_s: Option<f64>,
+    /// Where its tasks and threads stand.
+    pub standing: Standing,
     /// How it ended, if it has; it stays for a while.
     pub exit: Option<MemberExit>,
 }
@@ -177,6 +181,8 @@ pub struct Outsider {
     pub name: String,
     /// Percent of one core.
     pub cpu_percent: Option<f64>,
+    /// Where its tasks and threads stand.
+    pub standing: Standing,
     /// Present phase: `not-a-server`, `stopped` or `exited`.
     pub phase: Phase,
 }
@@ -336,6 +342,9 @@ pub enum Code {
     FdExhausted,
     ThreadpoolExhausted,
     ReloaderWithoutChild,
+    TaskDeadlock,
+    PoolExhausted,
+    DrainTasks,
 }
 
 impl Code {
@@ -356,6 +365,9 @@ impl Code {
             Self::FdExhausted => "fd-exhausted",
             Self::ThreadpoolExhausted => "threadpool-exhausted",
             Self::ReloaderWithoutChild => "reloader-without-child",
+            Self::TaskDeadlock => "task-deadlock",
+            Self::PoolExhausted => "pool-exhausted",
+            Self::DrainTasks => "drain-tasks",
         }
     }
 }

@@ -12,7 +12,8 @@ use super::history::History;
 use super::phase::{Evidence, Whole, works};
 use super::rule::{self, Case};
 use super::{
-    Diagnosis, Member, Outsider, Phase, Role, Server, Thresholds, crashes, kind, sockets, why,
+    Diagnosis, Member, Outsider, Phase, Role, Server, Standing, Thresholds, crashes, kind, sockets,
+    why,
 };
 use crate::snapshot::{Activity, Moment, Process, ProcessKey, ProcessState, Snapshot};
 
@@ -270,6 +271,12 @@ impl Analyst {
                     .tracks
                     .get(&process.key)
                     .and_then(|t| t.cpu_percent()),
+                standing: self
+                    .history
+                    .tracks
+                    .get(&process.key)
+                    .map(|t| t.standing.clone())
+                    .unwrap_or_default(),
                 phase: if is_dead(&process) {
                     Phase::Exited
                 } else if super::phase::is_stopped(&process) {
@@ -341,6 +348,7 @@ fn restarter(id: ProcessKey, family: &Family, snapshot: &Snapshot) -> Option<Mem
         cpu_percent: None,
         fd_growth: Vec::new(),
         same_frame_s: None,
+        standing: Standing::default(),
         exit: None,
     })
 }

@@ -7,10 +7,16 @@ use std::sync::Arc;
 
 mod place;
 mod queue;
+mod standing;
+mod tasks;
+mod threads;
 
 pub use place::Place;
 use place::{Signs, other_places, ports_of};
 pub use queue::Queue;
+pub use standing::Standing;
+pub use tasks::{TaskPlace, TaskPlaces};
+pub use threads::{ThreadPlace, ThreadPlaces};
 
 use super::traits::Traits;
 use super::{Kind, TcpRates, frames, kind};
@@ -56,6 +62,8 @@ pub struct Track {
     pub served: Option<Kind>,
     /// Where the main thread stands.
     pub place: Place,
+    /// Where its tasks and threads stand.
+    pub standing: Standing,
     /// When its loop last showed a sign of turning: in its poll, a connection taken, data consumed, another place.
     pub turned: Moment,
     /// When its clients' connections last showed that it takes, reads or closes them.
@@ -194,6 +202,7 @@ impl Track {
                 still_since: at,
                 ..Place::default()
             },
+            standing: Standing::default(),
             turned: at,
             took: at,
             threads_moved: at,
@@ -239,6 +248,7 @@ impl Track {
             self.intends = Some(kind::by_call(&intent.call));
         }
         self.watch_stack(process);
+        self.standing.observe(process);
         let signs = Signs::of(process, ports);
         if let (Some(now), Some(before)) = (&signs, &self.signs)
             && now.show_turning_since(before)

@@ -47,10 +47,15 @@ impl Evidence<'_> {
             return Phase::Unseen;
         }
         let track = self.history.tracks.get(&process.key);
+        if track.is_some_and(|t| t.standing.shuts_down()) {
+            return Phase::Draining;
+        }
         let held: Vec<&ServerListener> = self.held_by(process.key.pid);
         let accepted = track.is_some_and(|t| t.has_accepted);
         if held.is_empty() {
-            if accepted && role != Role::Master || self.has_clients(process) {
+            if accepted && role != Role::Master
+                || Self::has_clients(process, self.asked, self.listeners)
+            {
                 return Phase::Draining;
             }
             return self.before_serving(process);
@@ -114,18 +119,14 @@ impl Evidence<'_> {
     /// Connections that came in, and no socket that listens there: a server that has closed its listener and waits for
     /// them. They came in on the port that the command line names, or else from one of the ports that are given to clients
     /// to one that is not (`net.ipv4.ip_local_port_range` begins at 32768 unless it was changed).
-    fn has_clients(&self, process: &Process) -> bool {
+    pub fn has_clients(process: &Process, asked: &[String], listeners: &[ServerListener]) -> bool {
         const CLIENTS_FROM: u16 = 32768;
-        let wanted = kind::wanted_port(self.asked);
+        let wanted = kind::wanted_port(asked);
         let live = |c: &&Connection| {
             use TcpState::{CloseWait, Established, FinWait1};
             matches!(c.state, Established | CloseWait | FinWait1)
         };
-        let side = |port: u16| {
-            self.listeners
-                .iter()
-                .any(|l| l.socket.port == port && port != 0)
-        };
+        let side = |port: u16| listeners.iter().any(|l| l.socket.port == port && port != 0);
         let came_in = |c: &Connection| {
             let looks_so = c.local.1 < CLIENTS_FROM && c.peer.1 >= CLIENTS_FROM;
             wanted == Some(c.local.1) || looks_so && !side(c.local.1)

@@ -14,12 +14,18 @@ use crate::snapshot::{ListenerState, Moment, Snapshot};
 mod accept_queue;
 mod bound_not_listening;
 mod crash_loop;
+mod drain_tasks;
 mod fd_exhausted;
 mod import;
 mod loop_blocked;
 mod no_worker_accepting;
+mod pool_exhausted;
 mod reloader_without_child;
 mod startup;
+mod startup_await;
+mod task_deadlock;
+mod task_words;
+mod thread_pool;
 mod threadpool_exhausted;
 mod worker_stopped;
 
@@ -57,12 +63,15 @@ const RULES: &[Rule] = &[
     crash_loop::examine,
     reloader_without_child::examine,
     fd_exhausted::examine,
-    threadpool_exhausted::examine,
+    task_deadlock::examine,
+    thread_pool::examine,
     import::examine_blocked,
     startup::examine_blocked,
     loop_blocked::examine,
+    pool_exhausted::examine,
     import::examine_slow,
-    startup::examine_awaiting,
+    startup_await::examine,
+    drain_tasks::examine,
     no_worker_accepting::examine,
     bound_not_listening::examine,
     accept_queue::examine_full,
