@@ -18,6 +18,7 @@ pub mod phase;
 pub mod pool;
 pub mod rule;
 pub mod sockets;
+pub mod task;
 pub mod thresholds;
 pub mod timeouts;
 pub mod traits;
@@ -25,6 +26,7 @@ pub mod why;
 pub mod words;
 
 pub use analyst::Analyst;
+pub use history::Standing;
 pub use thresholds::Thresholds;
 
 use serde::{Deserialize, Serialize};
@@ -159,6 +161,8 @@ pub struct Member {
     pub fd_growth: Vec<(&'static str, f64)>,
     /// How long the main thread has stood on the same innermost frames; `None` if stacks are not seen.
     pub same_frame_s: Option<f64>,
+    /// Where its tasks and threads stand.
+    pub standing: Standing,
     /// How it ended, if it has; it stays for a while.
     pub exit: Option<MemberExit>,
 }
@@ -181,6 +185,8 @@ pub struct Outsider {
     pub name: String,
     /// Percent of one core.
     pub cpu_percent: Option<f64>,
+    /// Where its tasks and threads stand.
+    pub standing: Standing,
     /// Present phase: `not-a-server`, `stopped`, `exited`, or not seen.
     pub phase: Phase,
 }
@@ -342,6 +348,9 @@ pub enum Code {
     ReloaderWithoutChild,
     WorkerTimeoutLoop,
     ServerThreadDied,
+    TaskDeadlock,
+    PoolExhausted,
+    DrainTasks,
 }
 
 impl Code {
@@ -364,6 +373,9 @@ impl Code {
             Self::ReloaderWithoutChild => "reloader-without-child",
             Self::WorkerTimeoutLoop => "worker-timeout-loop",
             Self::ServerThreadDied => "server-thread-died",
+            Self::TaskDeadlock => "task-deadlock",
+            Self::PoolExhausted => "pool-exhausted",
+            Self::DrainTasks => "drain-tasks",
         }
     }
 }

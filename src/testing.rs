@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::diagnosis::{
     Code, Diagnosis, Finding, Kind, Member, MemberExit, Outsider, Phase, Role, Server,
-    ServerListener, Severity,
+    ServerListener, Severity, Standing,
 };
 use crate::snapshot::{
     Activity, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap, Listener, ListenerState,
@@ -96,6 +96,7 @@ pub(crate) fn member(process: Process, role: Role, phase: Phase) -> Member {
         cpu_percent: Some(1.26),
         fd_growth: Vec::new(),
         same_frame_s: None,
+        standing: Standing::default(),
         exit: None,
     }
 }
@@ -190,6 +191,7 @@ pub(crate) fn outsider(pid: u32, cmdline: &str) -> Outsider {
         process: Arc::new(process(pid, cmdline)),
         name: cmdline.to_owned(),
         cpu_percent: None,
+        standing: Standing::default(),
         phase: Phase::NotAServer,
     }
 }

@@ -11,6 +11,8 @@
 
 #[path = "diagnosis/calm.rs"]
 mod calm;
+#[path = "diagnosis/coroutines.rs"]
+mod coroutines;
 #[path = "diagnosis/fleet.rs"]
 mod fleet;
 #[path = "diagnosis/lives.rs"]
@@ -23,5 +25,11 @@ mod robust;
 mod rules;
 #[path = "diagnosis/stacks.rs"]
 mod stacks;
+#[path = "diagnosis/task_graph.rs"]
+mod task_graph;
+#[path = "diagnosis/task_rules.rs"]
+mod task_rules;
+#[path = "support/tasks.rs"]
+mod tasks;
 #[path = "diagnosis/world.rs"]
 mod world;

@@ -9,12 +9,18 @@ mod pools;
 mod queue;
 mod server_thread;
 mod signs;
+mod standing;
+mod tasks;
+mod threads;
 mod track;
 
 pub use place::Place;
 pub use pools::PoolTrack;
 pub use queue::Queue;
 pub use server_thread::ServerThread;
+pub use standing::Standing;
+pub use tasks::{TaskPlace, TaskPlaces};
+pub use threads::{ThreadPlace, ThreadPlaces};
 pub use track::{Beat, Track};
 
 use super::{Kind, TcpRates};

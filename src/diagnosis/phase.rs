@@ -51,6 +51,9 @@ impl Evidence<'_> {
             return Phase::Unseen;
         }
         let track = self.history.tracks.get(&process.key);
+        if track.is_some_and(|t| t.standing.shuts_down()) {
+            return Phase::Draining;
+        }
         let held: Vec<&ServerListener> = self.held_by(process.key.pid);
         let accepted = track.is_some_and(|t| t.has_accepted);
         if self.ending {

@@ -16,13 +16,19 @@ use crate::snapshot::{ListenerState, Moment, Snapshot};
 mod accept_queue;
 mod bound_not_listening;
 mod crash_loop;
+mod drain_tasks;
 mod fd_exhausted;
 mod import;
 mod loop_blocked;
 mod no_worker_accepting;
+mod pool_exhausted;
 mod reloader_without_child;
 mod server_thread_died;
 mod startup;
+mod startup_await;
+mod task_deadlock;
+mod task_words;
+mod thread_pool;
 mod threadpool_exhausted;
 mod worker_stopped;
 mod worker_timeout_loop;
@@ -65,12 +71,15 @@ const RULES: &[Rule] = &[
     reloader_without_child::examine,
     server_thread_died::examine,
     fd_exhausted::examine,
-    threadpool_exhausted::examine,
+    task_deadlock::examine,
+    thread_pool::examine,
     import::examine_blocked,
     startup::examine_blocked,
     loop_blocked::examine,
+    pool_exhausted::examine,
     import::examine_slow,
-    startup::examine_awaiting,
+    startup_await::examine,
+    drain_tasks::examine,
     no_worker_accepting::examine,
     bound_not_listening::examine,
     accept_queue::examine_full,

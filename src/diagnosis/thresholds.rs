@@ -31,6 +31,12 @@ pub struct Thresholds {
     pub nobody_accepts_s: f64,
     /// A pool of which no thread has moved for so long.
     pub pool_taken_s: f64,
+    /// Tasks that have waited for each other for so long.
+    pub task_deadlock_s: f64,
+    /// A semaphore or a pool of connections from which nobody has got anything for so long.
+    pub slots_stuck_s: f64,
+    /// So many requests that wait for it are many.
+    pub slots_many: usize,
 }
 
 impl Default for Thresholds {
@@ -50,6 +56,9 @@ impl Default for Thresholds {
             childless_s: 1.5,
             nobody_accepts_s: 2.0,
             pool_taken_s: 2.0,
+            task_deadlock_s: 1.5,
+            slots_stuck_s: 2.0,
+            slots_many: 3,
         }
     }
 }

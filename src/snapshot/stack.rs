@@ -89,11 +89,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// True for frames of the standard library, of installed packages, of launchers, and of code that has no file: whatever is
-    /// not the application's own.
+    /// True for frames of the standard library, of installed packages, of launchers, and of code that has no file (sanic names
+    /// what it generates after its function): whatever is not the application's own.
     pub fn is_library(&self) -> bool {
         let file = self.file.as_str();
         file.is_empty()
+            || file == self.function
             || file.starts_with('<')
             || file.contains("/site-packages/")
             || file.contains("/dist-packages/")

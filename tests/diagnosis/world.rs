@@ -481,6 +481,9 @@ fn fresh(process: &Process, now: Moment) -> Process {
     if let Some(fds) = &mut process.fds {
         fds.scanned_at = now;
     }
+    if let Some(tasks) = process.python.as_mut().and_then(|p| p.tasks.as_mut()) {
+        Arc::make_mut(tasks).at = now;
+    }
     if let Some(python) = &mut process.python
         && let Some(stacks) = &mut python.stacks
         && !stacks.list.is_empty()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use steth::diagnosis::{
     Code, Culprit, Diagnosis, Finding, Kind, Member, MemberExit, Outsider, Phase, PhaseChange,
-    Role, Server, ServerListener, Severity,
+    Role, Server, ServerListener, Severity, Standing,
 };
 use steth::snapshot::{
     Activity, Connection, Connections, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap,
@@ -160,6 +160,7 @@ pub fn member(process: Process, role: Role, phase: Phase, cpu: f64) -> Member {
         cpu_percent: Some(cpu),
         fd_growth: Vec::new(),
         same_frame_s: None,
+        standing: Standing::default(),
         exit: None,
     }
 }
@@ -566,6 +567,7 @@ pub fn outsider(pid: u32, name: &str) -> Outsider {
         process: Arc::new(process(pid, 1, name)),
         name: name.into(),
         cpu_percent: Some(0.0),
+        standing: Standing::default(),
         phase: Phase::NotAServer,
     }
 }

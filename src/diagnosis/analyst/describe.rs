@@ -9,7 +9,8 @@ use crate::diagnosis::history::History;
 use crate::diagnosis::phase::{Evidence, Whole, works};
 use crate::diagnosis::rule::{self, Case};
 use crate::diagnosis::{
-    Code, Member, Phase, Role, Server, ServerListener, crashes, draining, sockets, timeouts, why,
+    Code, Member, Phase, Role, Server, ServerListener, Standing, crashes, draining, sockets,
+    timeouts, why,
 };
 use crate::snapshot::{Moment, ProcessKey, Snapshot};
 
@@ -167,6 +168,7 @@ fn restarter(id: ProcessKey, family: &Family, snapshot: &Snapshot) -> Option<Mem
         cpu_percent: None,
         fd_growth: Vec::new(),
         same_frame_s: None,
+        standing: Standing::default(),
         exit: None,
     })
 }

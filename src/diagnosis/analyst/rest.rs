@@ -18,6 +18,12 @@ impl Analyst {
                     .tracks
                     .get(&process.key)
                     .and_then(|t| t.cpu_percent()),
+                standing: self
+                    .history
+                    .tracks
+                    .get(&process.key)
+                    .map(|t| t.standing.clone())
+                    .unwrap_or_default(),
                 phase: phase_of(&process),
                 process,
             })

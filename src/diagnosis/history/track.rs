@@ -7,6 +7,7 @@ use super::place::Place;
 use super::pools::{self, PoolTrack};
 use super::server_thread::ServerThread;
 use super::signs::{Signs, Unread};
+use super::standing::Standing;
 use crate::diagnosis::traits::Traits;
 use crate::diagnosis::{Kind, frames, kind};
 use crate::snapshot::{Activity, Exit, FdClasses, Frame, Moment, Process, Stack};
@@ -37,6 +38,8 @@ pub struct Track {
     pub served: Option<Kind>,
     /// Where the main thread stands.
     pub place: Place,
+    /// Where its tasks and threads stand.
+    pub standing: Standing,
     /// When its loop last showed a sign of turning: in its poll, a connection taken, data consumed, another place.
     pub turned: Moment,
     /// When its clients' connections last showed that it takes, reads or closes them.
@@ -81,6 +84,12 @@ pub enum Beat {
 }
 
 impl Track {
+    /// When a thread of any pool was last seen to move; first seen, where there is no pool.
+    pub fn threads_moved(&self) -> Moment {
+        let moved = self.pools.iter().map(|pool| pool.moved).max();
+        moved.unwrap_or(self.first_seen)
+    }
+
     pub(super) fn new(process: &Arc<Process>, ports: &BTreeSet<u16>, at: Moment) -> Self {
         let mut track = Self {
             first_seen: at,
@@ -96,6 +105,7 @@ impl Track {
                 still_since: at,
                 ..Place::default()
             },
+            standing: Standing::default(),
             turned: at,
             took: at,
             pools: Vec::new(),
@@ -157,6 +167,7 @@ impl Track {
             self.intends = Some(kind::by_call(&intent.call));
         }
         self.watch_stack(process);
+        self.standing.observe(process);
         let signs = Signs::of(process, ports);
         if let Some(now) = &signs {
             self.unread.observe(self.signs.as_ref(), now, at);

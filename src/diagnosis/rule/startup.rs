@@ -84,7 +84,7 @@ pub(super) fn examine_awaiting(case: &Case) -> Verdict {
 
 /// True if its own socket says nothing about whether startup has ended: somebody has handed it over, or the server is one
 /// that listens first.
-fn listens_early(case: &Case, member: &Member) -> bool {
+pub(super) fn listens_early(case: &Case, member: &Member) -> bool {
     let handed_over = || member.process.cmdline.iter().any(|a| a.starts_with("--fd"));
     case.server.kind == Kind::Sanic || handed_over()
 }

@@ -1,0 +1,193 @@
+//! Tasks that wait for their turn with something of which there are only so many: a semaphore's slot, a connection of a
+//! pool, room in a bounded queue.
+//!
+//! A task that waits for an item in an empty queue is no such thing: consumers do that all day. It is one where the queue is a
+//! pool: a library's, or one that the application enters with `async with` and that has had items before.
+
+use std::collections::BTreeMap;
+
+use super::{Graph, own, short_name, waits};
+use crate::snapshot::{Frame, ObjectId, QueueCall, Task, WaitOn};
+
+/// What there is too little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scarce {
+    /// Slots of a semaphore.
+    Slots,
+    /// Room in a bounded queue.
+    Room,
+    /// Connections of this library's pool.
+    Connections(&'static str),
+    /// Items of a queue that the application uses as a pool.
+    Items,
+}
+
+impl Scarce {
+    /// What waiters wait for, as it ends a sentence.
+    pub fn wanted(self) -> String {
+        match self {
+            Self::Slots => "a slot of a Semaphore that has none free".to_owned(),
+            Self::Room => "room in a Queue that is full".to_owned(),
+            Self::Connections(library) => format!("a connection of the {library} pool"),
+            Self::Items => "an item of a pool that has none left".to_owned(),
+        }
+    }
+}
+
+/// Tasks that wait for the same thing, and those that have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// What they wait for.
+    pub scarce: Scarce,
+    /// The object, where all wait for the same one.
+    pub object: Option<ObjectId>,
+    /// Those that wait, by their places.
+    pub waiters: Vec<usize>,
+    /// Those that are known to have one, by their places; one that has one and waits for another is in both.
+    pub holders: Vec<usize>,
+}
+
+/// Where libraries wait for a connection that somebody else gives back: file, function, name of the pool.
+const CHECKOUTS: &[(&str, &[&str], &str)] = &[
+    (
+        "/asyncpg/pool.py",
+        &["_acquire", "_acquire_impl", "acquire"],
+        "asyncpg",
+    ),
+    ("/psycopg_pool/", &["getconn", "wait"], "psycopg"),
+    (
+        "/sqlalchemy/util/_concurrency_py3k.py",
+        &["greenlet_spawn"],
+        "SQLAlchemy",
+    ),
+    (
+        "/sqlalchemy/util/concurrency.py",
+        &["greenlet_spawn"],
+        "SQLAlchemy",
+    ),
+    ("/redis/asyncio/connection.py", &["get_connection"], "redis"),
+    (
+        "/aiohttp/connector.py",
+        &["_wait_for_available_connection"],
+        "aiohttp client",
+    ),
+    (
+        "/httpcore/_async/connection_pool.py",
+        &["wait_for_connection"],
+        "httpx",
+    ),
+    (
+        "/aiomysql/pool.py",
+        &["_acquire", "fill_free_pool"],
+        "aiomysql",
+    ),
+    ("/aiopg/pool.py", &["_acquire"], "aiopg"),
+    (
+        "/pymongo/asynchronous/pool.py",
+        &["_get_conn", "checkout"],
+        "pymongo",
+    ),
+];
+
+/// All such queues, the longest first.
+pub fn queues(graph: &Graph) -> Vec<Queue> {
+    let mut queues: BTreeMap<(Scarce, Option<ObjectId>), Vec<usize>> = BTreeMap::new();
+    for (at, task, _) in graph.each() {
+        if let Some(key) = wanted(task) {
+            queues.entry(key).or_default().push(at);
+        }
+    }
+    let mut queues: Vec<Queue> = queues
+        .into_iter()
+        .map(|((scarce, object), waiters)| Queue {
+            scarce,
+            object,
+            holders: holders(graph, object, &waiters),
+            waiters,
+        })
+        .collect();
+    queues.sort_by_key(|q| std::cmp::Reverse(q.waiters.len()));
+    queues
+}
+
+/// What a task waits for, if it is scarce, and the object where it is one that all share.
+fn wanted(task: &Task) -> Option<(Scarce, Option<ObjectId>)> {
+    let wait = waits(task)?;
+    let checkout = || checkout(task).map(Scarce::Connections);
+    let (scarce, shared) = match &wait.on {
+        WaitOn::Semaphore { free, .. } if free.is_some_and(|n| n <= 0) => {
+            (checkout().unwrap_or(Scarce::Slots), true)
+        }
+        WaitOn::Queue {
+            call: QueueCall::Put,
+            size: Some(size),
+            most: Some(most),
+            ..
+        } if *most > 0 && size >= most => (Scarce::Room, true),
+        WaitOn::Queue {
+            call: QueueCall::Get,
+            size: Some(0),
+            unfinished,
+            ..
+        } => {
+            let had_items = unfinished.is_some_and(|n| n > 0) && enters(task).is_some();
+            let scarce = checkout().or(had_items.then_some(Scarce::Items))?;
+            (scarce, true)
+        }
+        WaitOn::Condition { .. } => (checkout()?, true),
+        WaitOn::Event { .. } | WaitOn::Future { .. } => (checkout()?, false),
+        _ => return None,
+    };
+    Some((scarce, wait.object.filter(|_| shared)))
+}
+
+/// The pool that this task waits in, where nothing but the standard library is further in.
+fn checkout(task: &Task) -> Option<&'static str> {
+    let packaged = |f: &&Frame| super::is_packaged(f);
+    let innermost = task.frames.iter().rev().find(packaged)?;
+    let found = CHECKOUTS.iter().find(|(file, functions, _)| {
+        innermost.file.contains(file) && functions.contains(&short_name(innermost))
+    });
+    found.map(|(_, _, name)| *name)
+}
+
+/// The application's frame whose `async with` the task waits to enter.
+fn enters(task: &Task) -> Option<&Frame> {
+    let (innermost, _) = own(task)?;
+    let enters = |f: &Frame| short_name(f) == "__aenter__";
+    let at = task.frames.iter().rposition(enters)?;
+    let caller = at.checked_sub(1).and_then(|at| task.frames.get(at))?;
+    // A frame or two further in is the code that takes the item; the rest of an application would be much deeper.
+    (innermost <= at + 2 && !caller.is_library()).then_some(caller)
+}
+
+/// Tasks that have what the others wait for: inside a block of the object itself, or of the class that a waiter wants to enter.
+fn holders(graph: &Graph, object: Option<ObjectId>, waiters: &[usize]) -> Vec<usize> {
+    let mut holders: Vec<usize> = object.into_iter().flat_map(|o| graph.holders(o)).collect();
+    let entering = waiters.iter().find_map(|at| {
+        let task = graph.task(*at)?;
+        let block = task.entered.iter().rev().find(|b| !b.holds)?;
+        Some((block.class.as_str(), enters(task)))
+    });
+    if let Some((class, caller)) = entering {
+        let has = |task: &Task| {
+            let inside = task.entered.iter().any(|b| b.holds && b.class == class);
+            inside && (!is_any_generator(class) || caller.is_some_and(|c| runs(task, c)))
+        };
+        let of_class = graph.each().filter(|(_, task, _)| has(task));
+        holders.extend(of_class.map(|(at, ..)| at));
+    }
+    holders.sort_unstable();
+    holders.dedup();
+    holders
+}
+
+/// The class of every `@asynccontextmanager`: it says nothing of what it manages.
+fn is_any_generator(class: &str) -> bool {
+    class.contains("GeneratorContextManager")
+}
+
+fn runs(task: &Task, function: &Frame) -> bool {
+    let same = |f: &Frame| f.function == function.function && f.file == function.file;
+    task.frames.iter().any(same)
+}
