@@ -201,24 +201,40 @@ fn command(program: &str, args: &[&str]) -> Command {
     command
 }
 
-/// No stack may begin where no thread begins, however busy the target; and most must be delivered.
+/// Three tight threads: next to no stack that never was may be delivered, and most must be.
 #[test]
-fn a_hostile_target_gets_no_impossible_root() {
-    for version in ["3.8", "3.11", "3.13"] {
-        let Some(interpreter) = Interpreter::first_of(&[version]) else {
-            eprintln!("skipped for {version}: not installed here");
-            continue;
-        };
+fn a_hostile_target_gets_no_impossible_stacks() {
+    let versions = ["3.8", "3.11", "3.12", "3.13", "3.14", "3.15"];
+    let is_wanted = |i: &Interpreter| versions.iter().any(|v| i.is_version(v));
+    for interpreter in Interpreter::all().into_iter().filter(is_wanted) {
         let mut target = interpreter.start("hostile.py");
         assert_eq!(target.line(), "ready\n");
         let rates = Rates::of(&target, 700);
         eprintln!("hostile target, {}: {rates:?}", interpreter.path);
-        assert_eq!(rates.impossible_roots, 0, "{}", interpreter.path);
         assert!(
-            rates.delivered * 2 >= rates.wanted,
+            rates.wrong * 1000 <= rates.delivered,
             "{}: {rates:?}",
             interpreter.path
         );
+        assert!(
+            rates.delivered * 10 >= rates.wanted * 9,
+            "{}: {rates:?}",
+            interpreter.path
+        );
+    }
+}
+
+/// Older versions are read by py-spy, which delivers less of it; but nothing with a root that cannot be.
+#[test]
+fn a_hostile_target_of_an_old_version_gets_no_impossible_roots() {
+    let old = |i: &Interpreter| i.is_version("2.7") || i.is_version("3.7");
+    for interpreter in Interpreter::all().into_iter().filter(old) {
+        let mut target = interpreter.start("hostile.py");
+        assert_eq!(target.line(), "ready\n");
+        let rates = Rates::of(&target, 300);
+        eprintln!("hostile target, {}: {rates:?}", interpreter.path);
+        assert_eq!(rates.impossible_roots, 0, "{}", interpreter.path);
+        assert!(rates.delivered * 2 >= rates.wanted, "{rates:?}");
     }
 }
 
@@ -229,8 +245,8 @@ struct Rates {
     torn: u32,
     failed_looks: u32,
     impossible_roots: u32,
-    /// Frames of another thread, or a caller that does not call that: not detected, only counted.
-    impossible_inside: u32,
+    /// With a root that cannot be, frames of another thread, or a caller that does not call that.
+    wrong: u32,
 }
 
 impl Rates {
@@ -253,31 +269,10 @@ impl Rates {
 
     fn add(&mut self, stack: &Stack) {
         self.delivered += 1;
-        let names: Vec<&str> = stack.frames.iter().map(|f| f.function.as_str()).collect();
-        let root = names.first().copied().unwrap_or("<none>");
-        let is_possible = root == "<module>" || root.ends_with("_bootstrap");
-        self.impossible_roots += u32::from(!is_possible);
-        self.impossible_inside += u32::from(!inside_is_possible(&names));
+        let names: Vec<String> = stack.frames.iter().map(|f| f.function.clone()).collect();
+        self.impossible_roots += u32::from(!support::has_possible_root(&names));
+        self.wrong += u32::from(!support::is_possible(&names));
     }
-}
-
-/// `X_loop`, `X_1`, `X_2`, `X_3` of one X, in that order, each at most once.
-fn inside_is_possible(names: &[&str]) -> bool {
-    let own: Vec<&str> = names
-        .iter()
-        .copied()
-        .filter(|n| n.len() > 2 && &n[1..2] == "_" && "abc".contains(&n[..1]))
-        .collect();
-    let rank = |n: &str| {
-        ["loop", "1", "2", "3"]
-            .iter()
-            .position(|r| n[2..].split('.').next() == Some(r))
-    };
-    let one_thread = own.windows(2).all(|w| w[0][..1] == w[1][..1]);
-    let in_order = own
-        .windows(2)
-        .all(|w| rank(w[0]) < rank(w[1]) || w[1].contains("<listcomp>"));
-    one_thread && in_order && own.first().is_none_or(|n| n.ends_with("_loop"))
 }
 
 #[test]

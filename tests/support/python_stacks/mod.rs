@@ -52,6 +52,12 @@ impl Interpreter {
         found
     }
 
+    /// True if it is 3.`x`, told by its path: `…/3.11.7/bin/python`, `python3.14`.
+    pub fn is_version(&self, version: &str) -> bool {
+        self.path.contains(&format!("/{version}."))
+            || self.path.ends_with(&format!("/python{version}"))
+    }
+
     /// Some version among those installed here, outside of roots: the first of `wanted` that there is.
     pub fn first_of(wanted: &[&str]) -> Option<Self> {
         let all = Self::all();
@@ -253,4 +259,31 @@ fn syscall(text: &str) -> Option<Syscall> {
         number,
         args: args.try_into().unwrap_or_default(),
     })
+}
+
+/// True if this can be a stack of hostile.py, outermost first.
+pub fn is_possible(names: &[String]) -> bool {
+    has_possible_root(names) && has_possible_inside(names)
+}
+
+/// A script begins as a module, a thread in `threading`.
+pub fn has_possible_root(names: &[String]) -> bool {
+    let root = names.first().map_or("", String::as_str);
+    root == "<module>" || root.ends_with("_bootstrap")
+}
+
+/// `X_loop`, `X_1`, `X_2`, `X_3` of one X, in that order, each at most once.
+fn has_possible_inside(names: &[String]) -> bool {
+    let is_own = |n: &&str| n.len() > 2 && &n[1..2] == "_" && "abc".contains(&n[..1]);
+    let own: Vec<&str> = names.iter().map(String::as_str).filter(is_own).collect();
+    let rank = |n: &str| {
+        ["loop", "1", "2", "3"]
+            .iter()
+            .position(|r| n[2..].split('.').next() == Some(r))
+    };
+    let one_thread = own.windows(2).all(|w| w[0][..1] == w[1][..1]);
+    let in_order = own
+        .windows(2)
+        .all(|w| rank(w[0]) < rank(w[1]) || w[1].contains("<listcomp>"));
+    one_thread && in_order && own.first().is_none_or(|n| n.ends_with("_loop"))
 }

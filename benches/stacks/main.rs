@@ -1,0 +1,191 @@
+//! What does it cost to read stacks, and how often are they wrong, beside py-spy's library on the same targets in this run?
+//!
+//!     cargo bench --bench stacks               everything, about three minutes
+//!     cargo bench --bench stacks -- sample     one of: sample, attach, hostile
+//!
+//! Prints measurements and ratios; asserts nothing. Interpreters that are not installed are left out.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a measurement that cannot be taken ends the bench"
+)]
+
+#[path = "../../tests/support/python_stacks/mod.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod support;
+
+mod hostile;
+
+use std::fs;
+use std::time::Duration;
+
+use py_spy::PythonSpy;
+use py_spy::config::{Config, LockingStrategy};
+use steth::source::python::StackReader;
+
+use support::{Interpreter, Target, request};
+
+const PROCESSES: usize = 50;
+const SAMPLES: u32 = 2000;
+
+fn main() {
+    let asked: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|one| one == name);
+    println!("{:<58} {:>11} {:>11} {:>9}", "", "steth", "py-spy", "ratio");
+    if wanted("sample") {
+        for version in ["3.8", "3.11", "3.13"] {
+            sample(version);
+        }
+    }
+    if wanted("attach") {
+        attach();
+    }
+    if wanted("hostile") {
+        hostile::rates();
+    }
+}
+
+fn row(what: &str, ours: f64, peer: Option<f64>, unit: &str) {
+    let cell = |value: f64| format!("{value:.1} {unit}");
+    let (theirs, ratio) = match peer {
+        Some(peer) => (cell(peer), format!("1 : {:.1}", peer / ours.max(1e-9))),
+        None => ("-".to_owned(), "-".to_owned()),
+    };
+    println!("{what:<58} {:>11} {theirs:>11} {ratio:>9}", cell(ours));
+}
+
+fn installed(version: &str) -> Option<Interpreter> {
+    Interpreter::first_of(&[version]).filter(|found| found.is_version(version))
+}
+
+fn start(interpreter: &Interpreter) -> Target {
+    let mut command = interpreter.command();
+    command.arg("benches/stacks/deep.py");
+    let mut target = Target::start(command, None);
+    assert_eq!(target.line(), "ready\n");
+    target
+}
+
+fn py_spy(pid: u32) -> PythonSpy {
+    let config = Config {
+        blocking: LockingStrategy::NonBlocking,
+        ..Config::default()
+    };
+    let pid = i32::try_from(pid).expect("a pid");
+    PythonSpy::retry_new(pid, &config, 5).expect("py-spy finds the interpreter")
+}
+
+/// CPU time of one sample of 3 threads and 46 frames: everything in this process that it takes, and the reading alone.
+fn sample(version: &str) {
+    let Some(interpreter) = installed(version) else {
+        println!("Python {version} is missing");
+        return;
+    };
+    let target = start(&interpreter);
+    target.settle();
+    let mut spy = py_spy(target.pid());
+    let mut reader = StackReader::new();
+    let wish = request(target.pid());
+    let mut ours = || {
+        reader.request(vec![wish.clone()]);
+        let answer = reader.collect(Duration::from_secs(9)).remove(0);
+        let stacks = answer.result.expect("readable").list;
+        let frames: usize = stacks.iter().map(|stack| stack.frames.len()).sum();
+        assert_eq!((stacks.len(), frames), (3, 46));
+    };
+    let mut theirs = || {
+        let stacks = spy.get_stack_traces().expect("readable");
+        assert_eq!(stacks.len(), 3);
+    };
+    // In turn, so that both meet the same load.
+    let (mut own, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..10 {
+        own.push(cpu_of(SAMPLES / 10, &mut ours));
+        peer.push(cpu_of(SAMPLES / 100, &mut theirs));
+    }
+    let what = format!("one sample, 3 threads, 46 frames, {version}");
+    row(&what, median(own) * 1e6, Some(median(peer) * 1e6), "us");
+}
+
+/// CPU time of the first reading of a process, of further ones of the same binary, of all when they are known; and memory.
+fn attach() {
+    let interpreter = installed("3.13").or(installed("3.11"));
+    let interpreter = interpreter.expect("a Python of this machine");
+    let targets: Vec<Target> = (0..PROCESSES).map(|_| start(&interpreter)).collect();
+    targets.iter().for_each(Target::settle);
+    let mut reader = StackReader::new();
+    let (first, others) = targets.split_at(1);
+    let before = resident();
+    let first = look(&mut reader, first);
+    let each = look(&mut reader, others) / others.len() as f64;
+    let again: Vec<f64> = (0..20).map(|_| look(&mut reader, &targets)).collect();
+    let again = median(again) / targets.len() as f64;
+    let grown = (resident() - before) / targets.len() as f64;
+    let theirs: Vec<f64> = targets
+        .iter()
+        .take(5)
+        .map(|target| cpu_of(1, &mut || drop(py_spy(target.pid()))))
+        .collect();
+    let theirs = median(theirs);
+    row(
+        "first process of a binary: attach and read",
+        first * 1e6,
+        Some(theirs * 1e6),
+        "us",
+    );
+    row(
+        "each further one of fifty: attach and read",
+        each * 1e6,
+        Some(theirs * 1e6),
+        "us",
+    );
+    row("each of fifty in a later look", again * 1e6, None, "us");
+    row("memory for each of fifty", grown / 1024.0, None, "KiB");
+}
+
+fn look(reader: &mut StackReader, targets: &[Target]) -> f64 {
+    let wishes: Vec<_> = targets.iter().map(|target| request(target.pid())).collect();
+    let mut wishes = Some(wishes);
+    cpu_of(1, &mut || {
+        reader.request(wishes.take().expect("once"));
+        let answers = reader.collect(Duration::from_secs(30));
+        assert_eq!(answers.len(), targets.len());
+        assert!(answers.iter().all(|answer| answer.result.is_ok()));
+    })
+}
+
+/// Seconds of CPU time of this process that one round takes.
+fn cpu_of(rounds: u32, round: &mut dyn FnMut()) -> f64 {
+    let before = own_cpu();
+    for _ in 0..rounds {
+        round();
+    }
+    (own_cpu() - before) / f64::from(rounds)
+}
+
+fn own_cpu() -> f64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a live timespec that the call writes and does not keep.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> f64 {
+    let statm = fs::read_to_string("/proc/self/statm").expect("readable");
+    let pages: f64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    4096.0 * pages
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
