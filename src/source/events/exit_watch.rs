@@ -2,7 +2,8 @@
 //! (pidfd_open(2), Linux 5.3). How it ended stays unknown.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::source::sock_diag::sys;
@@ -14,6 +15,8 @@ const MAX_WATCHED: usize = 256;
 #[derive(Debug, Default)]
 pub struct ExitWatch {
     watched: BTreeMap<u32, OwnedFd>,
+    /// The epoll set of all pidfds: to ask it costs the same for one and for many.
+    set: Option<OwnedFd>,
     /// Gone before they could be watched.
     gone: Vec<u32>,
 }
@@ -30,7 +33,7 @@ impl ExitWatch {
         if self.watched.contains_key(&pid) || self.watched.len() >= MAX_WATCHED {
             return;
         }
-        match sys::pidfd_open(pid) {
+        match self.open(pid) {
             Ok(pidfd) => {
                 self.watched.insert(pid, pidfd);
             }
@@ -43,18 +46,37 @@ impl ExitWatch {
         }
     }
 
-    /// Those that ended since the last call (zombies are among them), sorted; they are watched no longer.
-    pub fn ended(&mut self) -> Vec<u32> {
-        let fds: Vec<BorrowedFd<'_>> = self.watched.values().map(OwnedFd::as_fd).collect();
-        let ready = sys::poll_readable(&fds, Some(Duration::ZERO)).unwrap_or_default();
+    fn open(&mut self, pid: u32) -> io::Result<OwnedFd> {
+        let set = match self.set.take() {
+            Some(set) => set,
+            None => sys::epoll()?,
+        };
+        let pidfd = sys::pidfd_open(pid);
+        let added = pidfd.and_then(|pidfd| {
+            sys::epoll_add(set.as_fd(), pidfd.as_fd(), u64::from(pid))?;
+            Ok(pidfd)
+        });
+        self.set = Some(set);
+        added
+    }
+
+    /// Those that ended since the last call (zombies are among them), sorted; they are watched no longer. Waits for one, at most
+    /// so long.
+    pub fn ended(&mut self, longest: Duration) -> Vec<u32> {
         let mut ended = std::mem::take(&mut self.gone);
-        ended.extend(
-            self.watched
-                .keys()
-                .zip(ready)
-                .filter(|(_, ready)| *ready)
-                .map(|(pid, _)| *pid),
-        );
+        let longest = if ended.is_empty() {
+            longest
+        } else {
+            Duration::ZERO
+        };
+        match &self.set {
+            Some(set) => {
+                let ready = sys::epoll_wait(set.as_fd(), longest).unwrap_or_default();
+                ended.extend(ready.into_iter().filter_map(|pid| u32::try_from(pid).ok()));
+            }
+            None => std::thread::sleep(longest),
+        }
+        // To close a pidfd takes it out of the set.
         self.watched.retain(|pid, _| !ended.contains(pid));
         ended.sort_unstable();
         ended.dedup();

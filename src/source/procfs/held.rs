@@ -92,13 +92,12 @@ impl Probe {
     }
 
     /// True if it says now what it said last. False if it was never read, or cannot be read.
-    pub(super) fn says_the_same(&self, path: impl Fn() -> String) -> bool {
-        let mut room = [0u8; file::SMALL];
+    pub(super) fn says_the_same(&self, path: impl Fn() -> String, room: &mut [u8]) -> bool {
         let text = match &self.held {
-            Some(held) => read_whole(&held.file, &mut room)
+            Some(held) => read_whole(&held.file, room)
                 .ok()
                 .and_then(|length| room.get(..length)),
-            None => file::read_small(&path(), &mut room).ok(),
+            None => file::read_small(&path(), room).ok(),
         };
         !self.said.is_empty() && text.is_some_and(|text| text == self.said)
     }
@@ -153,12 +152,13 @@ mod tests {
         let uptime = || "/proc/uptime".to_owned();
         let mut room = [0u8; file::SMALL];
         for shelf in [Some(&shelf), None] {
+            let mut again = [0u8; file::SMALL];
             let (mut steady, mut clock) = (Probe::default(), Probe::default());
-            assert!(!steady.says_the_same(limits), "never read");
+            assert!(!steady.says_the_same(limits, &mut again), "never read");
             steady.read(limits, shelf, &mut room).unwrap();
             clock.read(uptime, shelf, &mut room).unwrap();
-            assert!(steady.says_the_same(limits));
-            while clock.says_the_same(uptime) {
+            assert!(steady.says_the_same(limits, &mut again));
+            while clock.says_the_same(uptime, &mut again) {
                 std::thread::yield_now();
             }
         }
@@ -176,7 +176,7 @@ mod tests {
             .unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!probe.says_the_same(stat));
+        assert!(!probe.says_the_same(stat, &mut room));
         // The path stands for another process here.
         let text = probe.read(stat, Some(&shelf), &mut room).unwrap();
         let own = std::process::id().to_string();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::file;
 use super::held::{Probe, Shelf};
 use crate::snapshot::{Process, ProcessState, Thread};
 
@@ -39,6 +40,7 @@ impl Pulse {
     /// True if nothing has run since this record was read: each thread was seen asleep, and none has been on a CPU since.
     pub(super) fn rests(&self, read: &Process) -> bool {
         let pid = read.key.pid;
+        let room = &mut [0u8; file::SMALL];
         let threads = read.threads.as_deref().unwrap_or(&[]);
         // A kernel without schedstat counts no switches.
         let asleep = |t: &Thread| t.state != ProcessState::Running && t.switches > 0;
@@ -48,9 +50,11 @@ impl Pulse {
                 .iter()
                 .map(|t| t.tid)
                 .eq(self.threads.keys().copied())
-            && self.stat.says_the_same(|| format!("/proc/{pid}/stat"))
+            && self
+                .stat
+                .says_the_same(|| format!("/proc/{pid}/stat"), room)
             && self.threads.iter().all(|(tid, probe)| {
-                probe.says_the_same(|| format!("/proc/{pid}/task/{tid}/schedstat"))
+                probe.says_the_same(|| format!("/proc/{pid}/task/{tid}/schedstat"), room)
             })
     }
 }

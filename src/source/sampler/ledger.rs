@@ -114,7 +114,7 @@ impl Ledger {
             self.note(event, roster);
         }
         self.settle(roster);
-        self.note_ended(roster);
+        self.note_ended(Duration::ZERO, roster);
         if self.source() == EventSource::Polling {
             let pids: Vec<u32> = roster
                 .pythons()
@@ -132,9 +132,9 @@ impl Ledger {
         receiver.try_recv().ok()
     }
 
-    /// True if somebody who is watched by a pidfd has ended.
-    fn note_ended(&mut self, roster: &mut Roster) -> bool {
-        let ended = self.watch.ended();
+    /// True if somebody who is watched by a pidfd has ended. Waits for that, at most so long.
+    fn note_ended(&mut self, longest: Duration, roster: &mut Roster) -> bool {
+        let ended = self.watch.ended(longest);
         for pid in &ended {
             self.missed(roster, *pid, clock::now());
         }
@@ -157,8 +157,9 @@ impl Ledger {
             let received = match &self.events {
                 Ok((receiver, listening)) if listening.is_alive() => receiver.recv_timeout(left),
                 _ => {
-                    std::thread::sleep(left.min(Duration::from_millis(100)));
-                    if self.note_ended(roster) {
+                    // A wait of less than a millisecond is none (epoll_wait(2)).
+                    let left = left.max(Duration::from_millis(1));
+                    if self.note_ended(left, roster) {
                         return true;
                     }
                     continue;

@@ -144,6 +144,49 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     owned(fd as c_int)
 }
 
+/// An empty epoll set.
+pub fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: epoll_create1(2) takes no pointers.
+    owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+/// Adds a descriptor to an epoll set, for input; `token` stands for it.
+pub fn epoll_add(set: BorrowedFd<'_>, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLIN as u32,
+        u64: token,
+    };
+    // SAFETY: `event` is valid for a read and lives through the call.
+    let result = unsafe {
+        libc::epoll_ctl(
+            set.as_raw_fd(),
+            libc::EPOLL_CTL_ADD,
+            fd.as_raw_fd(),
+            &raw mut event,
+        )
+    };
+    checked(result)
+}
+
+/// Tokens of descriptors in an epoll set that have something to tell, at most 64; waits for one, at most so long.
+pub fn epoll_wait(set: BorrowedFd<'_>, longest: Duration) -> io::Result<Vec<u64>> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+    let milliseconds = c_int::try_from(longest.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: `events` is valid for writes of the number given, and lives through the call.
+    let count = unsafe {
+        libc::epoll_wait(
+            set.as_raw_fd(),
+            events.as_mut_ptr(),
+            events.len() as c_int,
+            milliseconds,
+        )
+    };
+    match usize::try_from(count) {
+        Ok(count) => Ok(events.iter().take(count).map(|event| event.u64).collect()),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Waits until one of the descriptors has something to tell, at most `timeout`; `None` waits for ever.
 /// Returns for each whether it has (data, an end or an error).
 pub fn poll_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
