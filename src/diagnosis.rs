@@ -79,7 +79,8 @@ pub struct Server {
     pub exits_total: u64,
     /// Overflows and drops of listeners in its whole network namespace over the last seconds; `None` until there are two readings.
     pub tcp_rates: Option<TcpRates>,
-    /// True if somebody has died at boot a moment ago, and it cannot be told yet whether that goes on.
+    /// True if somebody has died at boot or was killed a moment ago, or may have been, and it cannot be told yet whether that
+    /// goes on.
     pub unsettled: bool,
 }
 

@@ -588,3 +588,27 @@ fn a_title_is_no_new_program() {
     let seen = w.watch(0.5);
     assert_eq!(member(only(&seen), 11).phase, Phase::Draining);
 }
+
+/// A crash loop may have a round that is longer than a look lasts: who is there now has not died yet.
+#[test]
+fn workers_far_younger_than_their_server_may_have_taken_the_place_of_others() {
+    for (root_age, worker_age, accepts, want) in [
+        (60.0, 2.0, false, true),
+        (4.0, 2.0, false, false),
+        (60.0, 40.0, false, false),
+        (60.0, 2.0, true, false),
+    ] {
+        let mut w = World::new();
+        fleet::gunicorn_master(&mut w);
+        w.born(10, w.ago(root_age));
+        let worker = fleet::gunicorn_child(&mut w, 11).holds(500);
+        if accepts {
+            worker.main("@sync-idle").at_rest().accepts(500);
+        } else {
+            worker.main("@gunicorn-load | <module> /srv/shop/wsgi.py:3");
+        }
+        w.born(11, w.ago(worker_age));
+        let name = format!("{root_age} {worker_age} {accepts}");
+        assert_eq!(only(&w.watch(0.5)).unsettled, want, "{name}");
+    }
+}

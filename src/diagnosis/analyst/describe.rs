@@ -18,6 +18,10 @@ use crate::snapshot::{Moment, ProcessKey, Snapshot};
 const LOOP_S: f64 = 20.0;
 /// So long after a death it cannot be told yet whether there will be another.
 const UNSETTLED_S: f64 = 10.0;
+/// A first worker is born this soon after its server, even on a busy machine.
+const LATE_S: f64 = 3.0;
+/// A worker that is older than this has not just taken another one's place.
+const YOUNG_S: f64 = 15.0;
 
 impl Analyst {
     pub(super) fn describe(
@@ -76,7 +80,9 @@ impl Analyst {
             thresholds: &self.thresholds,
             kills: &record.kills,
         });
-        let unsettled = deaths == Deaths::Once || may_be_killed(record, &server, history, at);
+        let unsettled = deaths == Deaths::Once
+            || deaths == Deaths::None && may_be_replaced(&server, history, at)
+            || may_be_killed(record, &server, history, at);
         server.unsettled = unsettled && phase != Phase::Serving;
         record.log_findings(&server.findings, at);
         server.finding_log.clone_from(&record.finding_log);
@@ -153,6 +159,26 @@ fn may_be_killed(record: &Record, server: &Server, history: &History, at: Moment
     let workers = server.members.iter().filter(|m| works(m.role));
     let mut tracks = workers.filter_map(|m| history.tracks.get(&m.process.key));
     !told && (killed || tracks.any(|t| timeouts::is_near(&record.root, server.kind, t, at)))
+}
+
+/// True if all workers are younger than their server by far, and none has accepted: they may have taken the place of some
+/// that died before anybody looked.
+fn may_be_replaced(server: &Server, history: &History, at: Moment) -> bool {
+    let Some((root, others)) = server.members.split_first() else {
+        return false;
+    };
+    let accepted = |m: &Member| {
+        let track = history.tracks.get(&m.process.key);
+        track.is_some_and(|t| t.has_accepted)
+    };
+    let late = |m: &Member| {
+        let born_s = m.process.started.seconds_since(root.process.started);
+        let age_s = at.seconds_since(m.process.started);
+        born_s >= LATE_S && age_s < YOUNG_S && !accepted(m)
+    };
+    let working = |m: &&Member| works(m.role) && !m.process.has_ended();
+    let mut workers = others.iter().filter(working).peekable();
+    workers.peek().is_some() && workers.all(late)
 }
 
 /// Whoever starts the server again when it ends, once it has been seen to do so: a shell's loop, a process supervisor.
