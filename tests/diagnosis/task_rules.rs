@@ -925,7 +925,7 @@ fn websockets(n: u64) -> Vec<Task> {
 fn healthy_tasks_raise_nothing() {
     type Change = fn(usize) -> Vec<Task>;
     let stories: &[(&str, Change)] = &[
-        ("five thousand websockets", |_| websockets(5_000)),
+        ("two thousand websockets", |_| websockets(2_000)),
         ("keep-alive connections of aiohttp and hypercorn", |_| {
             let keep = |id| task(id, "Task", "@aiohttp-keepalive");
             let read = |id| task(id, "Task", "@hypercorn-connection").on(WaitOn::Read);
