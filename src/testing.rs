@@ -10,7 +10,8 @@ use crate::diagnosis::{
 };
 use crate::snapshot::{
     Activity, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap, Listener, ListenerState,
-    Moment, OwnCost, Process, ProcessKey, ProcessState, Python, ReadBy, Snapshot, Stack, Stacks,
+    Moment, ObjectId, OwnCost, Process, ProcessKey, ProcessState, Python, ReadBy, Snapshot, Stack,
+    Stacks, Task, TaskState, Tasks, Wait, WaitOn,
 };
 use crate::view::Scene;
 
@@ -81,8 +82,39 @@ pub(crate) fn python(pid: u32) -> Python {
             by: ReadBy::Own,
         })),
         stacks_true_at: Some(NOW),
-        tasks: Some(Arc::default()),
+        tasks: Some(Arc::new(no_tasks())),
         intent: None,
+    }
+}
+
+/// A program that uses no asyncio.
+pub(crate) fn no_tasks() -> Tasks {
+    Tasks {
+        at: NOW,
+        loops: Vec::new(),
+        list: Vec::new(),
+        torn: 0,
+        left_out: 0,
+        pools: Vec::new(),
+    }
+}
+
+/// A task in `connect_db`, which waits for an event if it waits.
+pub(crate) fn task(state: TaskState) -> Task {
+    let on = WaitOn::Event { waiters: Some(1) };
+    Task {
+        id: ObjectId(64),
+        name: "Task-2".into(),
+        event_loop: ObjectId(8),
+        state,
+        frames: vec![Frame {
+            function: "connect_db".into(),
+            file: "/srv/app/db.py".into(),
+            line: 16,
+        }],
+        wait: (state == TaskState::Waiting).then_some(Wait { object: None, on }),
+        awaited_by: Vec::new(),
+        entered: Vec::new(),
     }
 }
 
@@ -181,6 +213,7 @@ pub(crate) fn unseen(server: &mut Server) {
         if let Some(python) = &mut process.python {
             python.version = None;
             python.stacks = None;
+            python.tasks = None;
         }
     }
 }

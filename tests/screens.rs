@@ -11,8 +11,12 @@ use steth::view::Scene;
 use steth::view::tui::{Effect, Event, Options, State, Theme, draw};
 use unicode_width::UnicodeWidthStr;
 
+#[path = "support/tasks.rs"]
+mod build;
 #[path = "screens/fixture.rs"]
 mod fixture;
+#[path = "screens/tasks.rs"]
+mod tasks;
 
 const UNICODE: Theme = Theme {
     colours: true,
@@ -620,7 +624,7 @@ fn sixty_servers_can_all_be_reached() {
 #[test]
 fn every_panel_can_be_scrolled_to_its_end() {
     for (columns, rows) in ALL_SIZES {
-        for keys in ["w", "1", "2", "3", "4"] {
+        for keys in ["w", "1", "2", "3", "4", "5"] {
             let mut screen = Screen::showing(columns, rows, fixture::busy(0.0));
             screen.keys(keys);
             for _ in 0..200 {
@@ -710,7 +714,7 @@ fn ascii_terminals_get_ascii_and_colourless_ones_no_colour() {
         colours: false,
         ascii: true,
     };
-    for keys in ["", "t", "1", "2", "3", "4", "w", "?", "/ü日本", " "] {
+    for keys in ["", "t", "1", "2", "3", "4", "5", "w", "?", "/ü日本", " "] {
         let mut screen = Screen::new(160, 48, theme);
         screen.see(fixture::busy(0.0));
         screen.keys(keys);

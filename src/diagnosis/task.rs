@@ -40,6 +40,12 @@ pub struct Graph {
 impl Graph {
     /// Finds the ways.
     pub fn of(tasks: Arc<Tasks>) -> Self {
+        let roles = tasks.list.iter().map(role::of).collect();
+        Self::with_roles(tasks, roles)
+    }
+
+    /// The same, for tasks whose roles are known, in the order of the reading.
+    pub fn with_roles(tasks: Arc<Tasks>, roles: Vec<TaskRole>) -> Self {
         let by_id: BTreeMap<ObjectId, usize> = tasks
             .list
             .iter()
@@ -50,7 +56,7 @@ impl Graph {
             children: vec![Vec::new(); tasks.list.len()],
             holders: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            roles: tasks.list.iter().map(role::of).collect(),
+            roles,
             by_id,
             tasks,
         };

@@ -11,9 +11,17 @@ pub fn duration(seconds: f64) -> String {
         0 if seconds < 0.1 => format!("{} ms", (seconds * 1000.0) as u64),
         _ if seconds < 9.95 => format!("{seconds:.1} s"),
         0..=99 => format!("{s} s"),
-        100..=5999 => format!("{} min {} s", s / 60, s % 60),
-        6000..=172_799 => format!("{} h {} min", s / 3600, s % 3600 / 60),
-        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
+        100..=5999 => two(s / 60, "min", s % 60, "s"),
+        6000..=172_799 => two(s / 3600, "h", s % 3600 / 60, "min"),
+        _ => two(s / 86_400, "d", s % 86_400 / 3600, "h"),
+    }
+}
+
+fn two(large: u64, unit: &str, small: u64, its: &str) -> String {
+    if small == 0 {
+        format!("{large} {unit}")
+    } else {
+        format!("{large} {unit} {small} {its}")
     }
 }
 
@@ -41,6 +49,7 @@ mod tests {
             (43.2, "43 s"),
             (99.4, "99 s"),
             (99.6, "1 min 40 s"),
+            (120.0, "2 min"),
             (133.0, "2 min 13 s"),
             (11_520.0, "3 h 12 min"),
             (3_553_200.0, "41 d 3 h"),

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Scene, json};
+use crate::diagnosis::task::{self, suspect, words};
 use crate::diagnosis::words::duration;
-use crate::diagnosis::{Finding, Phase, Server, Severity, sockets};
+use crate::diagnosis::{Finding, Phase, Server, Severity, frames, sockets};
 use crate::snapshot::{Gap, ListenerState, Snapshot};
 
 /// The verdicts as text.
@@ -85,7 +86,37 @@ fn write_server(out: &mut String, server: &Server, snapshot: &Snapshot) -> std::
     for finding in &server.findings {
         write_finding(out, finding)?;
     }
+    if let Some(words) = suspect(server) {
+        writeln!(out, "  {words}")?;
+    }
     writeln!(out)
+}
+
+/// The task to look at first, where the server is not well and no finding speaks of its place already.
+fn suspect(server: &Server) -> Option<String> {
+    if server.phase == Phase::Serving && server.findings.is_empty() {
+        return None;
+    }
+    let (member, at) = server
+        .members
+        .iter()
+        .filter(|m| m.exit.is_none())
+        .find_map(|m| Some((m, suspect::of(&m.standing, m.phase)?)))?;
+    let graph = member.standing.graph()?;
+    let task = graph.task(at)?;
+    let frame = task::telling_frame(task)?;
+    let blamed = |f: &Finding| {
+        let culprit = f.culprit.as_ref();
+        culprit.is_some_and(|c| c.function == frame.function && c.file == frame.file)
+    };
+    let words = words::of(graph, at).filter(|_| !server.findings.iter().any(blamed))?;
+    Some(format!(
+        "look first at {} of pid {} in {}: {words}, for at least {}",
+        task.name,
+        member.process.key.pid,
+        frames::place(frame),
+        duration(member.standing.still_s(task.id)),
+    ))
 }
 
 fn describe(l: &crate::diagnosis::ServerListener) -> String {

@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 
+mod tasks;
+
 use super::{Scene, format};
 use crate::diagnosis::{
     Diagnosis, Finding, Member, MemberExit, Outsider, Phase, Server, ServerListener,
 };
-use crate::snapshot::{Activity, Gap, ListenerState, Process, Snapshot, Stack, syscall_name};
+use crate::snapshot::{
+    Activity, Frame, Gap, ListenerState, Process, Snapshot, Stack, syscall_name,
+};
 
 /// The document.
 pub fn document(scene: &Scene) -> Value {
@@ -26,7 +30,7 @@ pub fn document(scene: &Scene) -> Value {
         "taken_at": format::rfc3339(snapshot.wall_ms),
         "observed_for_s": round(scene.observed_for_s),
         "servers": servers.chain(others).collect::<Vec<_>>(),
-        "gaps": gaps.chain([tasks_unread()]).collect::<Vec<_>>(),
+        "gaps": gaps.chain(tasks::unread(snapshot, &scene.diagnosis)).collect::<Vec<_>>(),
     })
 }
 
@@ -44,11 +48,6 @@ pub fn gaps_of<'a>(snapshot: &'a Snapshot, diagnosis: &Diagnosis) -> Vec<&'a Gap
         .iter()
         .filter(|g| g.pid.is_none_or(|pid| member(pid) || other(pid)))
         .collect()
-}
-
-/// The contract's `tasks` are not read by this version: null, and said.
-fn tasks_unread() -> Value {
-    json!({ "source": "asyncio-tasks", "pid": null, "cause": "this version does not read asyncio tasks", "unlock": null })
 }
 
 fn gap(gap: &Gap) -> Value {
@@ -130,7 +129,7 @@ fn process(p: &Process, role: &str, of: Phase, cpu: Option<f64>) -> Value {
         "rss": p.rss,
         "threads": p.thread_count,
         "fds": p.fds.as_ref().map(|f| json!({ "open": f.open, "limit": f.limit })),
-        "tasks": null,
+        "tasks": tasks::of(p),
         "stacks": stacks.map(|s| s.list.iter().map(stack).collect::<Vec<_>>()),
     })
 }
@@ -141,18 +140,18 @@ fn phase(phase: Phase) -> Option<&'static str> {
 }
 
 fn stack(s: &Stack) -> Value {
-    let frames: Vec<Value> = s
-        .frames
-        .iter()
-        .map(|f| json!({ "function": f.function, "file": f.file, "line": f.line }))
-        .collect();
     let mut value = json!({
-        "tid": s.tid, "name": s.name, "activity": activity(s.activity), "holds_gil": s.holds_gil, "frames": frames,
+        "tid": s.tid, "name": s.name, "activity": activity(s.activity), "holds_gil": s.holds_gil, "frames": frames(&s.frames),
     });
     if let (Activity::Syscall(number), Value::Object(map)) = (s.activity, &mut value) {
         map.insert("syscall".into(), syscall_name(number).into());
     }
     value
+}
+
+fn frames(frames: &[Frame]) -> Vec<Value> {
+    let value = |f: &Frame| json!({ "function": f.function, "file": f.file, "line": f.line });
+    frames.iter().map(value).collect()
 }
 
 fn activity(activity: Activity) -> &'static str {

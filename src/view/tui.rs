@@ -16,6 +16,7 @@ use crate::snapshot::ProcessKey;
 
 use super::Scene;
 
+pub mod arrange;
 pub mod cell;
 pub mod column;
 pub mod draw;

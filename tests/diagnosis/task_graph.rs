@@ -228,7 +228,9 @@ fn circles_and_what_only_looks_like_one() {
             .on(lock(1))
             .object(object)
     };
-    let cases: Vec<(&str, Vec<Task>, Option<Vec<u64>>)> = vec![
+    /// Name, tasks, and the ids of the first circle.
+    type Case = (&'static str, Vec<Task>, Option<Vec<u64>>);
+    let cases: Vec<Case> = vec![
         (
             "a lock and the end of a task",
             vec![
@@ -346,7 +348,13 @@ fn a_circle_at_the_end_of_ten_thousand_tasks() {
 fn what_is_scarce_and_who_has_it() {
     let cm = "_AsyncGeneratorContextManager";
     let enter = "seed /srv/a.py:27 | _AsyncGeneratorContextManager.__aenter__ std+contextlib.py:210 | Pool.acquire /srv/a.py:17 | @get";
-    let cases: Vec<(&str, Vec<Task>, Option<(&str, usize, usize)>)> = vec![
+    /// Name, tasks, and of the only queue: a word of what it is for, those who wait, those who have one.
+    type Case = (
+        &'static str,
+        Vec<Task>,
+        Option<(&'static str, usize, usize)>,
+    );
+    let cases: Vec<Case> = vec![
         (
             "a semaphore without a free slot",
             vec![
@@ -701,7 +709,7 @@ fn the_suspect() {
         ),
     ];
     for (name, phase, list, want) in cases {
-        let standing = over_time(vec![list; 4]);
+        let standing = over_time(vec![list; 7]);
         let graph = standing.graph().unwrap();
         let found = suspect::of(&standing, phase).and_then(|at| graph.task(at));
         assert_eq!(found.map(|t| t.id.0), want, "{name}");

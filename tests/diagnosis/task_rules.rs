@@ -659,7 +659,7 @@ fn executor(w: &mut World, queued: u32) {
     }
     process
         .tasks(list)
-        .pool(pool(PoolKind::Executor, Some("asyncio_"), 5, 5, queued));
+        .pool(pool(PoolKind::Executor, Some("asyncio"), 5, 5, queued));
 }
 
 #[test]
@@ -676,7 +676,7 @@ fn threadpool_exhausted() {
                 severity: Severity::Warning,
                 culprit: Some("fetch"),
                 says: &[
-                    "all 5 threads of the ThreadPoolExecutor asyncio_ are taken, 5 of them in fetch (shop/up.py:12)",
+                    "all 5 threads of the ThreadPoolExecutor asyncio are taken, 5 of them in fetch (shop/up.py:12)",
                     "12 jobs in its queue",
                     "Task-10 (shop/v.py:9) waits for a free thread",
                 ],
@@ -763,7 +763,7 @@ fn a_pool_that_is_seen_twice_is_told_once() {
     }
     for id in 5..60 {
         let stack = "run_in_threadpool pkg+starlette/concurrency.py:34 | CapacityLimiter.acquire_on_behalf_of pkg+anyio/_backends/_asyncio.py:2100 | @event";
-        list.push(request(id, stack).on(event(1)));
+        list.push(request(id, stack).on(semaphore(0, 15)).object(2_000_000));
     }
     process
         .clients(7_000, 60, 8000)
@@ -925,7 +925,7 @@ fn websockets(n: u64) -> Vec<Task> {
 fn healthy_tasks_raise_nothing() {
     type Change = fn(usize) -> Vec<Task>;
     let stories: &[(&str, Change)] = &[
-        ("five thousand websockets", |_| websockets(5_000)),
+        ("two thousand websockets", |_| websockets(2_000)),
         ("keep-alive connections of aiohttp and hypercorn", |_| {
             let keep = |id| task(id, "Task", "@aiohttp-keepalive");
             let read = |id| task(id, "Task", "@hypercorn-connection").on(WaitOn::Read);

@@ -7,8 +7,8 @@ use super::threads::ThreadPlaces;
 use crate::diagnosis::task::{Graph, TaskRole};
 use crate::snapshot::{Moment, ObjectId, Process, Python, Stacks, Tasks};
 
-/// Seconds for which tasks are remembered while they cannot be read.
-const UNREAD_KEPT_S: f64 = 10.0;
+/// Seconds for which tasks are remembered until they are read again: quiet processes may be read every ten seconds.
+const UNREAD_KEPT_S: f64 = 60.0;
 
 /// What is known of the tasks and threads of one process. A clone is cheap.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::diagnosis::task::{self, Graph};
+use crate::diagnosis::task::{self, Graph, TaskRole, role};
 use crate::snapshot::{Moment, ObjectId, Task, TaskState, Tasks, WaitOn};
 
 /// Seconds for which a task that is missing from an incomplete reading is remembered.
@@ -29,6 +29,8 @@ pub struct TaskPlace {
     pub still_since: Moment,
     /// Readings in that time.
     pub looks: u32,
+    /// The same for tasks in the same state on the same lines.
+    pub look: u64,
     chain: u64,
     exact: u64,
     waits_for: Option<ObjectId>,
@@ -52,19 +54,28 @@ impl TaskPlaces {
     /// Of a reading, and what is known from those before it.
     pub fn next(&self, tasks: Arc<Tasks>) -> Self {
         let at = tasks.at;
-        let graph = Graph::of(tasks);
-        let mut next = Self {
-            places: BTreeMap::new(),
-            left: self.left.clone(),
-            graph,
-        };
-        for task in &next.graph.tasks.list {
+        let mut places = BTreeMap::new();
+        let mut roles = Vec::with_capacity(tasks.list.len());
+        for task in &tasks.list {
             let now = TaskPlace::new(task, at);
             let before = self.places.get(&task.id);
-            next.places.insert(task.id, now.after(before));
+            roles.push(self.role_then(task, &now).unwrap_or_else(|| role::of(task)));
+            places.insert(task.id, now.after(before));
         }
+        let mut next = Self {
+            graph: Graph::with_roles(tasks, roles),
+            places,
+            left: self.left.clone(),
+        };
         next.note_who_left(self, at);
         next
+    }
+
+    /// The role of a task that has not moved since: it is told from where it stands.
+    fn role_then(&self, task: &Task, now: &TaskPlace) -> Option<TaskRole> {
+        let then = self.places.get(&task.id)?;
+        let at = self.graph.place(task.id)?;
+        (then.exact == now.exact).then(|| self.graph.role(at))
     }
 
     fn note_who_left(&mut self, before: &Self, at: Moment) {
@@ -100,11 +111,12 @@ impl TaskPlaces {
 
 impl TaskPlace {
     fn new(task: &Task, at: Moment) -> Self {
-        let (chain, exact) = fingerprints(task);
+        let Prints { look, exact, chain } = Prints::of(task);
         Self {
             since: at,
             still_since: at,
             looks: 1,
+            look,
             chain,
             exact,
             waits_for: task::waits(task).and_then(|w| w.object),
@@ -126,36 +138,56 @@ impl TaskPlace {
     }
 }
 
-/// Of a task: the functions down to the application's innermost one with the lines above it; and everything. Its name is in
-/// both: another task may have got the memory of one that has ended. A file adds nothing to function and line.
-fn fingerprints(task: &Task) -> (u64, u64) {
-    let depth = task::own(task).map_or(task.frames.len(), |(at, _)| at + 1);
-    let mut chain = DefaultHasher::new();
-    let mut exact = DefaultHasher::new();
-    task.name.hash(&mut chain);
-    task.name.hash(&mut exact);
-    for (at, frame) in task.frames.iter().enumerate() {
-        frame.function.hash(&mut exact);
-        frame.line.hash(&mut exact);
-        if at < depth {
-            frame.function.hash(&mut chain);
+/// Fingerprints of where a task stands. A file adds nothing to function and line.
+struct Prints {
+    /// Its state, and every frame and line.
+    look: u64,
+    /// The same with its name and what it waits for: another task may have got the memory of one that has ended.
+    exact: u64,
+    /// Its name, the functions down to the application's innermost one, and the lines above that.
+    chain: u64,
+}
+
+impl Prints {
+    fn of(task: &Task) -> Self {
+        let depth = task::own(task).map_or(task.frames.len(), |(at, _)| at + 1);
+        let mut look = DefaultHasher::new();
+        let mut chain = DefaultHasher::new();
+        task.name.hash(&mut chain);
+        state(task.state).hash(&mut look);
+        for (at, frame) in task.frames.iter().enumerate() {
+            frame.function.hash(&mut look);
+            frame.line.hash(&mut look);
+            if at < depth {
+                frame.function.hash(&mut chain);
+            }
+            if at + 1 < depth {
+                frame.line.hash(&mut chain);
+            }
         }
-        if at + 1 < depth {
-            frame.line.hash(&mut chain);
+        // The end of one of its children is a step forward.
+        let on = task::waits(task).map(|w| &w.on);
+        if let Some(WaitOn::Children { pending, .. }) = on {
+            pending.len().hash(&mut chain);
+            pending.len().hash(&mut look);
+        }
+        let look = look.finish();
+        let mut exact = DefaultHasher::new();
+        let object = task::waits(task).and_then(|w| w.object);
+        (look, &task.name, object).hash(&mut exact);
+        Self {
+            look,
+            exact: exact.finish(),
+            chain: chain.finish(),
         }
     }
-    // The end of one of its children is a step forward.
-    if let Some(WaitOn::Children { pending, .. }) = task::waits(task).map(|w| &w.on) {
-        pending.len().hash(&mut chain);
-        pending.len().hash(&mut exact);
+}
+
+fn state(state: TaskState) -> u8 {
+    match state {
+        TaskState::Running => 0,
+        TaskState::Waiting => 1,
+        TaskState::Runnable => 2,
+        TaskState::NotStarted => 3,
     }
-    let state = match task.state {
-        TaskState::Running => 1,
-        TaskState::Waiting => 2,
-        TaskState::Runnable => 3,
-        TaskState::NotStarted => 4,
-    };
-    state.hash(&mut exact);
-    task::waits(task).and_then(|w| w.object).hash(&mut exact);
-    (chain.finish(), exact.finish())
 }

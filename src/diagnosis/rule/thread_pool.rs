@@ -80,14 +80,16 @@ fn of_pool(case: &Case, member: &Member, track: &Track, pool: &Pool) -> Verdict 
 /// Seconds for which no thread of the pool has moved; of all threads, where its own cannot be told by their names.
 fn stood_s(case: &Case, member: &Member, track: &Track, pool: &Pool) -> Option<f64> {
     let stacks = member.process.python.as_ref()?.stacks.as_ref()?;
-    let by_name = prefix(pool).and_then(|p| track.standing.threads_still_s(stacks, p));
+    let by_name = prefix(pool).and_then(|p| track.standing.threads_still_s(stacks, &p));
     Some(by_name.unwrap_or_else(|| case.at.seconds_since(track.threads_moved())))
 }
 
-fn prefix(pool: &Pool) -> Option<&str> {
+/// What the names of its threads begin with; an executor numbers its own: `asyncio_0`.
+fn prefix(pool: &Pool) -> Option<String> {
+    let named = pool.prefix.as_deref().filter(|p| !p.is_empty());
     match pool.kind {
-        PoolKind::Limiter => Some(ANYIO),
-        PoolKind::Executor => pool.prefix.as_deref().filter(|p| !p.is_empty()),
+        PoolKind::Limiter => Some(ANYIO.to_owned()),
+        PoolKind::Executor => named.map(|p| format!("{}_", p.trim_end_matches('_'))),
     }
 }
 
@@ -114,6 +116,7 @@ fn queues_for(task: &Task, pool: &Pool) -> bool {
     let in_limiter = |f: &Frame| {
         f.file.contains("/anyio/") && task::short_name(f).starts_with("acquire_on_behalf_of")
     };
+    let for_it = task::waits(task).and_then(|w| w.object) == Some(pool.id);
     match pool.kind {
         PoolKind::Executor => matches!(
             on,
@@ -121,7 +124,7 @@ fn queues_for(task: &Task, pool: &Pool) -> bool {
                 state: JobState::Queued
             })
         ),
-        PoolKind::Limiter => task.frames.iter().any(in_limiter),
+        PoolKind::Limiter => for_it || task.frames.iter().any(in_limiter),
     }
 }
 
@@ -129,7 +132,7 @@ fn queues_for(task: &Task, pool: &Pool) -> bool {
 fn most_common<'a>(process: &'a Process, pool: &Pool) -> Option<(&'a Frame, usize)> {
     let stacks = process.python.as_ref()?.stacks.as_ref()?;
     let of_pool = |s: &&Stack| {
-        let named = |p: &str| s.name.as_deref().is_some_and(|name| name.starts_with(p));
+        let named = |p: String| s.name.as_deref().is_some_and(|name| name.starts_with(&p));
         let works = |f: &Frame| f.file.ends_with("/concurrent/futures/thread.py");
         prefix(pool).map_or_else(|| s.frames.iter().any(works), named)
     };

@@ -130,14 +130,14 @@ fn has(task: &Task, marks: &[Mark]) -> bool {
 
 fn is_one_of(frame: &Frame, marks: &[Mark]) -> bool {
     let name = short_name(frame);
-    marks.iter().any(|(file, functions)| {
-        let there = if file.ends_with('/') {
-            frame.file.contains(file)
-        } else {
-            frame.file.ends_with(file)
-        };
-        there && functions.contains(&name)
-    })
+    let there = |file: &str| match file.ends_with('/') {
+        true => frame.file.contains(file),
+        false => frame.file.ends_with(file),
+    };
+    // Names first: they are short, and tell most frames apart.
+    marks
+        .iter()
+        .any(|(file, functions)| functions.contains(&name) && there(file))
 }
 
 /// True if what it waits for is to come from its client, or from the server that runs it.
@@ -152,7 +152,7 @@ fn own_code_talks(task: &Task) -> bool {
 /// A lifespan in the server's `receive`: its startup has ended, with or without a line of the application on it.
 fn receives(task: &Task) -> bool {
     let receives = |f: &Frame| matches!(short_name(f), "receive" | "_receive" | "asgi_receive");
-    task.frames.iter().any(|f| is_talk(f) && receives(f))
+    task.frames.iter().any(|f| receives(f) && is_talk(f))
 }
 
 fn is_talk(frame: &Frame) -> bool {

@@ -93,7 +93,9 @@ const CHECKOUTS: &[(&str, &[&str], &str)] = &[
 pub fn queues(graph: &Graph) -> Vec<Queue> {
     let mut queues: BTreeMap<(Scarce, Option<ObjectId>), Vec<usize>> = BTreeMap::new();
     for (at, task, _) in graph.each() {
-        if let Some(key) = wanted(task) {
+        // Whoever waits for a thread waits for a pool of them: that is another matter.
+        let key = wanted(task).filter(|(_, object)| !is_thread_pool(graph, *object));
+        if let Some(key) = key {
             queues.entry(key).or_default().push(at);
         }
     }
@@ -108,6 +110,10 @@ pub fn queues(graph: &Graph) -> Vec<Queue> {
         .collect();
     queues.sort_by_key(|q| std::cmp::Reverse(q.waiters.len()));
     queues
+}
+
+fn is_thread_pool(graph: &Graph, object: Option<ObjectId>) -> bool {
+    graph.tasks.pools.iter().any(|p| Some(p.id) == object)
 }
 
 /// What a task waits for, if it is scarce, and the object where it is one that all share.

@@ -6,7 +6,7 @@ use crate::diagnosis::{Phase, Standing};
 use crate::snapshot::{Task, WaitOn};
 
 /// Seconds in one place after which a request of a serving process is worth a look.
-const LONG_S: f64 = 2.0;
+const LONG_S: f64 = 5.0;
 
 /// The place of the suspect in the reading.
 pub fn of(standing: &Standing, phase: Phase) -> Option<usize> {

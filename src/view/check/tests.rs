@@ -1,10 +1,12 @@
 //! Whole texts, as people read them.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::diagnosis::Code;
-use crate::snapshot::Moment;
+use crate::diagnosis::{Code, Culprit, Standing};
+use crate::snapshot::{Moment, TaskState};
 use crate::testing::{
-    diagnosis, finding, gap, listener, outsider, own, scene, server, unix, unseen,
+    diagnosis, finding, gap, listener, no_tasks, outsider, own, scene, server, task, unix, unseen,
 };
 
 fn told(servers: Vec<Server>, others: usize, gaps: Vec<Gap>) -> String {
@@ -182,4 +184,27 @@ fn nothing_is_said_before_the_first_look_and_no_age_is_negative() {
     let mut server = server(10, 8000);
     server.since = Moment(u64::MAX);
     assert!(told(vec![server], 0, vec![]).contains("for 0 s"));
+}
+
+/// The task that a startup waits for, until a finding speaks of its place.
+#[test]
+fn the_suspect_task_of_a_server_that_is_not_well() {
+    let mut tasks = no_tasks();
+    tasks.list = vec![task(TaskState::Waiting)];
+    let mut starting = server(10, 8000);
+    starting.members[0].standing = Standing::of(Arc::new(tasks));
+    assert!(!told(vec![starting.clone()], 0, vec![]).contains("Task-2"));
+    starting.phase = Phase::Starting;
+    starting.members[0].phase = Phase::Starting;
+    let line = "  look first at Task-2 of pid 10 in connect_db (app/db.py:16): Event.wait, for at least 0.0 s\n";
+    let out = told(vec![starting.clone()], 0, vec![]);
+    assert!(out.contains(line), "{out}");
+    let mut found = finding(Code::StartupAwait, Severity::Critical);
+    found.culprit = Some(Culprit {
+        file: "/srv/app/db.py".into(),
+        line: 16,
+        function: "connect_db".into(),
+    });
+    starting.findings = vec![found];
+    assert!(!told(vec![starting], 0, vec![]).contains("look first"));
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::diagnosis::{Code, Culprit, Role, Severity};
+use crate::snapshot::TaskState;
 use crate::testing::{
-    death, diagnosis, finding, gap, listener, member, outsider, own, process, scene, server, unix,
-    unseen,
+    death, diagnosis, finding, gap, listener, member, no_tasks, outsider, own, process, scene,
+    server, task, unix, unseen,
 };
 
 /// The only server of a document.
@@ -23,7 +24,7 @@ fn the_document_says_when_where_and_for_how_long() {
         "taken_at": "2025-11-20T14:02:11.120Z",
         "observed_for_s": 3.0,
         "servers": [],
-        "gaps": [{ "source": "asyncio-tasks", "pid": null, "cause": "this version does not read asyncio tasks", "unlock": null }],
+        "gaps": [],
     });
     assert_eq!(value, want);
 }
@@ -39,6 +40,7 @@ fn what_was_not_seen_is_null_and_what_is_not_there_is_empty() {
         "/processes/0/phase",
         "/processes/0/fds",
         "/processes/0/stacks",
+        "/processes/0/tasks",
         "/processes/0/python",
         "/processes/0/cpu_percent",
     ] {
@@ -54,6 +56,7 @@ fn what_was_not_seen_is_null_and_what_is_not_there_is_empty() {
     let value = only(idle);
     assert_eq!(value["listeners"], json!([]));
     assert_eq!(value["processes"][0]["stacks"], json!([]));
+    assert_eq!(value["processes"][0]["tasks"], json!([]));
     assert_eq!(
         value["processes"][0]["fds"],
         json!({ "open": 11, "limit": null })
@@ -197,7 +200,6 @@ fn gaps_of_whoever_is_spoken_of_and_of_the_machine() {
         { "source": "/proc", "pid": null, "cause": "hidepid=2", "unlock": null },
         { "source": "fd", "pid": 10, "cause": "denied", "unlock": "sudo steth" },
         { "source": "fd", "pid": 30, "cause": "denied", "unlock": "sudo steth" },
-        { "source": "asyncio-tasks", "pid": null, "cause": "this version does not read asyncio tasks", "unlock": null },
     ]);
     assert_eq!(value["gaps"], want);
 }
@@ -223,4 +225,55 @@ fn outsiders_have_the_shape_of_servers() {
     let value = only_outsider(unseen);
     assert!(value["phase"].is_null() && value["processes"][0]["phase"].is_null());
     assert!(value["why"].as_str().unwrap().contains("not known"));
+}
+
+#[test]
+fn tasks_have_the_contracts_words() {
+    let mut known = server(10, 8000);
+    let process = Arc::make_mut(&mut known.members[0].process);
+    let mut read = no_tasks();
+    read.list = [
+        (TaskState::Waiting, "suspended", json!("Event.wait")),
+        (TaskState::Running, "running", Value::Null),
+        (TaskState::Runnable, "runnable", Value::Null),
+        (TaskState::NotStarted, "not-started", Value::Null),
+    ]
+    .into_iter()
+    .map(|(state, ..)| task(state))
+    .collect();
+    process.python.as_mut().unwrap().tasks = Some(Arc::new(read));
+    let frames = json!([{ "function": "connect_db", "file": "/srv/app/db.py", "line": 16 }]);
+    let of = |state: &str, awaits: Value| json!({ "name": "Task-2", "state": state, "awaits": awaits, "frames": frames });
+    let want = json!([
+        of("suspended", json!("Event.wait")),
+        of("running", Value::Null),
+        of("runnable", Value::Null),
+        of("not-started", Value::Null),
+    ]);
+    assert_eq!(only(known)["processes"][0]["tasks"], want);
+}
+
+/// Each null has its gap: of the source that could not read it, or one that says why there was nothing to read.
+#[test]
+fn tasks_that_were_not_seen_have_a_gap_each() {
+    let servers: Vec<Server> = (10..14)
+        .map(|pid| {
+            let mut server = server(pid, 8000);
+            let process = Arc::make_mut(&mut server.members[0].process);
+            process.python.as_mut().unwrap().tasks = (pid == 13).then(|| Arc::new(no_tasks()));
+            server
+        })
+        .collect();
+    let gaps = vec![
+        gap("python-tasks", Some(10), "layout not known", None),
+        gap("python-stack", Some(11), "denied", Some("sudo steth")),
+    ];
+    let value = document(&scene(diagnosis(servers, vec![]), gaps));
+    let want = json!([
+        { "source": "python-tasks", "pid": 10, "cause": "layout not known", "unlock": null },
+        { "source": "python-stack", "pid": 11, "cause": "denied", "unlock": "sudo steth" },
+        { "source": "asyncio-tasks", "pid": 11, "cause": "denied", "unlock": "sudo steth" },
+        { "source": "asyncio-tasks", "pid": 12, "cause": "not read yet", "unlock": null },
+    ]);
+    assert_eq!(value["gaps"], want);
 }

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
+use super::arrange::Band;
 use super::layout::{Areas, Focus, LEAST};
 use super::panel::{self, PanelId, Subject};
 use super::sheet::Sheet;
@@ -108,44 +109,34 @@ fn lower(state: &State, areas: &Areas, subject: &Subject<'_>, sheet: &mut Sheet)
     sheet.put_all(areas.why, why, scroll);
     let width = usize::from(areas.timeline.width);
     sheet.put(areas.timeline, 0, panel::timeline::line(subject, width));
-    sheet.put(
-        areas.tabs,
-        0,
-        tabs(state, areas, usize::from(areas.tabs.width)),
-    );
+    sheet.put(areas.tabs, 0, tabs(state, areas, subject));
     panels(state, areas.panel, subject, sheet);
 }
 
-/// One panel; two side by side where it is wide enough; all four where it is also high enough and none is in focus.
+/// One panel; bands of two side by side where it is wide enough.
 fn panels(state: &State, area: Rect, subject: &Subject<'_>, sheet: &mut Sheet) {
-    if !state.is_wide() {
-        return one_panel(state, state.panel, area, subject, sheet);
+    let mut y = area.y;
+    for (at, band) in state.bands(subject.sort(), area.height).iter().enumerate() {
+        if at > 0 {
+            let tabs = Rect {
+                y,
+                height: 1,
+                ..area
+            };
+            sheet.put(tabs, 0, tabs_of_band(state, *band, area.width));
+            y += 1;
+        }
+        let rows = Rect {
+            y,
+            height: band.rows,
+            ..area
+        };
+        match band.right {
+            Some(right) => pair(state, (band.left, right), rows, subject, sheet),
+            None => one_panel(state, band.left, rows, subject, sheet),
+        }
+        y += band.rows;
     }
-    if !state.shows_all_panels(area.height) {
-        return pair(state, state.panel.pair(), area, subject, sheet);
-    }
-    let upper = Rect {
-        height: area.height / 2,
-        ..area
-    };
-    let lower = Rect {
-        y: upper.bottom() + 1,
-        height: area.height - upper.height - 1,
-        ..area
-    };
-    pair(state, PanelId::Sockets.pair(), upper, subject, sheet);
-    let tabs = Rect {
-        y: upper.bottom(),
-        height: 1,
-        ..area
-    };
-    let (left, right) = PanelId::Threads.pair();
-    sheet.put(
-        tabs,
-        0,
-        tabs_of(state, &[left, right], usize::from(area.width)),
-    );
-    pair(state, (left, right), lower, subject, sheet);
 }
 
 fn pair(
@@ -178,7 +169,7 @@ fn pair(
 }
 
 fn one_panel(state: &State, id: PanelId, area: Rect, subject: &Subject<'_>, sheet: &mut Sheet) {
-    let room = state.panel_room(id);
+    let room = state.panel_room(id, area.width);
     let lines = id.lines(subject, room);
     let scroll = if room.focused { state.scroll } else { 0 };
     let total = lines.len();
@@ -258,60 +249,62 @@ fn title(subject: &Subject<'_>) -> String {
     }
 }
 
-/// `─[1] Sockets ──[2] Stacks ──…`; what is shown stands out, what is in focus more so.
-fn tabs(state: &State, areas: &Areas, width: usize) -> Line<'static> {
-    if state.is_wide() && state.shows_all_panels(areas.panel.height) {
-        let (left, right) = PanelId::Sockets.pair();
-        return tabs_of(state, &[left, right], width);
+/// `─[1] Sockets ──[2] Stacks ──…`; what is shown stands out, what is in focus more so. Where there are several bands each has
+/// its own tabs above it.
+fn tabs(state: &State, areas: &Areas, subject: &Subject<'_>) -> Line<'static> {
+    let bands = state.bands(subject.sort(), areas.panel.height);
+    match bands.as_slice() {
+        [first, _, ..] => tabs_of_band(state, *first, areas.tabs.width),
+        [only] => tabs_of_all(state, *only, usize::from(areas.tabs.width)),
+        [] => Line::default(),
     }
-    tabs_of(state, &PanelId::ALL, width)
 }
 
-fn tabs_of(state: &State, ids: &[PanelId], width: usize) -> Line<'static> {
-    let (left, right) = state.panel.pair();
-    let all = ids.len() < PanelId::ALL.len();
-    let shown =
-        |id: PanelId| all || id == state.panel || (state.is_wide() && (id == left || id == right));
-    let roomy = width >= 72;
+fn tabs_of_band(state: &State, band: Band, width: u16) -> Line<'static> {
     let mut spans = vec![Span::styled("─", theme::DIM)];
-    for id in ids {
-        let style = match (
-            state.focus == Focus::Panel && *id == state.panel,
-            shown(*id),
-        ) {
-            (true, _) => theme::SELECTED,
-            (false, true) => theme::BOLD,
-            (false, false) => theme::DIM,
-        };
-        let mark = if shown(*id) { "▸" } else { "" };
-        let title = if roomy || shown(*id) {
-            format!(" {}", id.title())
-        } else {
-            String::new()
-        };
-        if all && *id == right_of(ids) {
-            let used: usize = spans.iter().map(Span::width).sum();
-            spans.push(Span::styled(
-                "─".repeat((width / 2 + 1).saturating_sub(used)),
-                theme::DIM,
-            ));
-        }
-        spans.push(Span::styled(
-            format!("{mark}[{}]{title}", id.digit()),
-            style,
-        ));
-        spans.push(Span::styled(" ──", theme::DIM));
+    spans.extend(tab(state, band.left, true, true));
+    if let Some(right) = band.right {
+        spans.push(fill(&spans, usize::from(width / 2) + 1));
+        spans.extend(tab(state, right, true, true));
     }
-    let used: usize = spans.iter().map(Span::width).sum();
-    spans.push(Span::styled(
-        "─".repeat(width.saturating_sub(used)),
-        theme::DIM,
-    ));
+    spans.push(fill(&spans, usize::from(width)));
     Line::from(spans)
 }
 
-fn right_of(ids: &[PanelId]) -> PanelId {
-    ids.last().copied().unwrap_or(PanelId::Exits)
+/// Titles go where there is no room for all of them, but for those of what is shown.
+fn tabs_of_all(state: &State, band: Band, width: usize) -> Line<'static> {
+    let shown = |id: PanelId| id == band.left || Some(id) == band.right;
+    let titles: usize = PanelId::ALL.iter().map(|id| id.title().width() + 7).sum();
+    let roomy = titles + 2 <= width;
+    let mut spans = vec![Span::styled("─", theme::DIM)];
+    for id in PanelId::ALL {
+        spans.extend(tab(state, id, shown(id), roomy || shown(id)));
+    }
+    spans.push(fill(&spans, width));
+    Line::from(spans)
+}
+
+/// `▸[2] Stacks ──`.
+fn tab(state: &State, id: PanelId, shown: bool, titled: bool) -> [Span<'static>; 2] {
+    let focused = state.focus == Focus::Panel && id == state.panel;
+    let style = match (focused, shown) {
+        (true, _) => theme::SELECTED,
+        (false, true) => theme::BOLD,
+        (false, false) => theme::DIM,
+    };
+    let mark = if shown { "▸" } else { "" };
+    let title = match titled {
+        true => format!(" {}", id.title()),
+        false => String::new(),
+    };
+    let words = format!("{mark}[{}]{title}", id.digit());
+    [Span::styled(words, style), Span::styled(" ──", theme::DIM)]
+}
+
+/// A rule from what is there to this column.
+fn fill(spans: &[Span<'_>], to: usize) -> Span<'static> {
+    let used: usize = spans.iter().map(Span::width).sum();
+    Span::styled("─".repeat(to.saturating_sub(used)), theme::DIM)
 }
 
 fn more_lines(n: usize) -> String {

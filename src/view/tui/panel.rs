@@ -3,7 +3,7 @@
 
 use ratatui::text::{Line, Span};
 
-use crate::diagnosis::{Member, Outsider, Server};
+use crate::diagnosis::{Member, Outsider, Server, Standing};
 use crate::snapshot::{Gap, Process, Snapshot};
 
 pub mod exits;
@@ -13,10 +13,12 @@ pub mod help;
 pub mod sockets;
 pub mod stacks;
 pub mod table;
+pub mod tasks;
 pub mod threads;
 pub mod timeline;
 pub mod why;
 
+use super::arrange::Sort;
 use super::theme;
 
 /// The panels in the lower part of the screen.
@@ -27,11 +29,18 @@ pub enum PanelId {
     Stacks,
     Threads,
     Exits,
+    Tasks,
 }
 
 impl PanelId {
     /// All of them, in the order of their digits.
-    pub const ALL: [PanelId; 4] = [Self::Sockets, Self::Stacks, Self::Threads, Self::Exits];
+    pub const ALL: [PanelId; 5] = [
+        Self::Sockets,
+        Self::Stacks,
+        Self::Threads,
+        Self::Exits,
+        Self::Tasks,
+    ];
 
     /// The digit that shows it.
     pub fn digit(self) -> char {
@@ -40,6 +49,7 @@ impl PanelId {
             Self::Stacks => '2',
             Self::Threads => '3',
             Self::Exits => '4',
+            Self::Tasks => '5',
         }
     }
 
@@ -50,14 +60,7 @@ impl PanelId {
             Self::Stacks => "Stacks",
             Self::Threads => "Threads & files",
             Self::Exits => "Exits",
-        }
-    }
-
-    /// The two that stand side by side where there is room, one of which is this.
-    pub fn pair(self) -> (PanelId, PanelId) {
-        match self {
-            Self::Sockets | Self::Stacks => (Self::Sockets, Self::Stacks),
-            Self::Threads | Self::Exits => (Self::Threads, Self::Exits),
+            Self::Tasks => "Tasks",
         }
     }
 
@@ -68,6 +71,7 @@ impl PanelId {
             Self::Stacks => stacks::lines(subject, room),
             Self::Threads => threads::lines(subject, room),
             Self::Exits => exits::lines(subject, room),
+            Self::Tasks => tasks::lines(subject, room),
         };
         lines.truncate(room.most());
         lines
@@ -115,6 +119,8 @@ pub struct Person<'a> {
     pub process: &'a Process,
     /// Its place in the server, if it has one.
     pub member: Option<&'a Member>,
+    /// Where its tasks and threads stand.
+    pub standing: &'a Standing,
 }
 
 impl Person<'_> {
@@ -131,6 +137,18 @@ impl Person<'_> {
 }
 
 impl<'a> Subject<'a> {
+    /// What it is, as far as it decides which panels matter.
+    pub fn sort(&self) -> Sort {
+        let has_loop = |p: &Person<'_>| {
+            let tasks = p.standing.graph().map(|g| &g.tasks);
+            tasks.is_some_and(|t| !t.loops.is_empty() || !t.list.is_empty())
+        };
+        match self.people.iter().any(has_loop) {
+            true => Sort::Loop,
+            false => Sort::Plain,
+        }
+    }
+
     /// What could not be seen and concerns these processes or the whole machine.
     pub fn gaps(&self) -> impl Iterator<Item = &'a Gap> {
         let pids: Vec<u32> = self.people.iter().map(|p| p.process.key.pid).collect();

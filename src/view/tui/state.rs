@@ -16,6 +16,7 @@ mod settle;
 use cursor::{Cursor, RowId};
 use rows::Choice;
 
+use super::arrange::{Band, Sort};
 use super::facts;
 use super::filter::Filter;
 use super::layout::{self, Areas, Focus, Wishes};
@@ -128,6 +129,8 @@ pub struct State {
     pub focus: Focus,
     /// The panel that is shown.
     pub panel: PanelId,
+    /// True once the user has chosen it: until then it is the one that suits the subject.
+    panel_chosen: bool,
     /// Lines that have gone past the top of what has the focus.
     pub scroll: usize,
     /// What was typed as a filter, among servers and inside one.
@@ -165,6 +168,7 @@ impl State {
             mode: Mode::Normal,
             focus: Focus::Table,
             panel: PanelId::Stacks,
+            panel_chosen: false,
             scroll: 0,
             typed: [String::new(), String::new()],
             choice: Choice::default(),
@@ -294,11 +298,13 @@ impl State {
             .map(|m| Person {
                 process: &m.process,
                 member: Some(m),
+                standing: &m.standing,
             })
             .collect();
         people.extend(outsider.map(|o| Person {
             process: &o.process,
             member: None,
+            standing: &o.standing,
         }));
         let utc_offset_s = self.options.utc_offset_s;
         (server.is_some() || outsider.is_some()).then(|| Subject {
@@ -333,20 +339,35 @@ impl State {
         }
     }
 
-    /// The room that a panel has: the whole width, or half of it.
-    pub fn panel_room(&self, id: PanelId) -> Room {
-        let width = usize::from(self.size.0);
-        let width = if self.is_wide() { width / 2 - 1 } else { width };
-        let focused = self.focus == Focus::Panel && self.panel == id;
+    /// The room that a panel has in an area of this width.
+    pub fn panel_room(&self, id: PanelId, width: u16) -> Room {
         Room {
-            width: width.saturating_sub(2),
-            focused,
+            width: usize::from(width).saturating_sub(2),
+            focused: self.focus == Focus::Panel && self.panel == id,
         }
     }
 
-    /// True if all four panels are shown in this many rows (of a wide screen): none is in focus, and each has eight rows.
-    pub fn shows_all_panels(&self, rows: u16) -> bool {
-        self.focus != Focus::Panel && rows >= 17
+    /// The width of the panel that is in focus: it never has more than half of a wide screen.
+    pub(super) fn focused_width(&self) -> u16 {
+        match self.is_wide() {
+            true => self.size.0 / 2 - 1,
+            false => self.size.0,
+        }
+    }
+
+    /// Which panels are shown, in this many rows: one, or, on a wide screen, pairs of them; all of them where none is in focus and
+    /// there is room.
+    pub fn bands(&self, sort: Sort, rows: u16) -> Vec<Band> {
+        if !self.is_wide() {
+            let (left, right) = (self.panel, None);
+            return vec![Band { left, right, rows }];
+        }
+        let rows_for_all = if self.focus == Focus::Panel { 1 } else { rows };
+        let mut bands = sort.bands(rows_for_all, self.panel);
+        if let [only] = bands.as_mut_slice() {
+            only.rows = rows;
+        }
+        bands
     }
 
     /// True if two panels stand side by side.

@@ -80,6 +80,13 @@ fn glyphs(width: usize) -> Vec<Line<'static>> {
     for (sign, meaning) in [
         ("?", "could not be seen; WHY says which right is missing"),
         ("–", "there is none"),
+        ("▸", "a frame of the application's own code"),
+        ("*", "a frame that has changed since the look before"),
+        (
+            "▶ · » ○",
+            "a task runs, waits, could go on, has not started",
+        ),
+        ("▲", "among tasks: the one to look at first"),
     ] {
         let sign = text::left(&format!("   {sign}"), KEY_CELLS);
         lines.extend(text::hanging(

@@ -132,7 +132,7 @@ impl State {
         }
     }
 
-    /// Tab goes round: table, WHY, the four panels, table.
+    /// Tab goes round: table, WHY, the panels, table.
     fn turn(&mut self, by: isize) {
         let mut stops = vec![(Focus::Table, self.panel), (Focus::Why, self.panel)];
         stops.extend(PanelId::ALL.map(|id| (Focus::Panel, id)));
@@ -147,6 +147,7 @@ impl State {
 
     fn look_at(&mut self, focus: Focus, panel: PanelId) {
         self.focus = focus;
+        self.panel_chosen |= focus == Focus::Panel;
         self.panel = panel;
         self.scroll = 0;
     }

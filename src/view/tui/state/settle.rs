@@ -53,7 +53,16 @@ impl State {
             self.cursor_mut().settle(&rows, height);
             self.rows = rows;
         }
+        self.suit_the_subject();
         self.bound_scroll();
+    }
+
+    /// Until the user chooses a panel, it is the one that says most of the subject.
+    fn suit_the_subject(&mut self) {
+        let first = self.subject().map(|s| s.sort().first());
+        if let (Some(first), false) = (first, self.panel_chosen) {
+            self.panel = first;
+        }
     }
 
     /// Until the user chooses a row, the selection goes to the first row when that fails and the selected one does not.
@@ -83,7 +92,7 @@ impl State {
             (Some(subject), Some(areas), Focus::Panel) => {
                 let lines = self
                     .panel
-                    .lines(&subject, self.panel_room(self.panel))
+                    .lines(&subject, self.panel_room(self.panel, self.focused_width()))
                     .len();
                 lines.saturating_sub(usize::from(areas.panel.height))
             }
