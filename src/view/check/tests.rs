@@ -196,7 +196,7 @@ fn the_suspect_task_of_a_server_that_is_not_well() {
     assert!(!told(vec![starting.clone()], 0, vec![]).contains("Task-2"));
     starting.phase = Phase::Starting;
     starting.members[0].phase = Phase::Starting;
-    let line = "  look first at Task-2 of pid 10 in connect_db (app/db.py:16): Event.wait, for at least 0.0 s\n";
+    let line = "  look first at Task-2 of pid 10 in connect_db (app/db.py:16): Event.wait, for at least 0 s\n";
     let out = told(vec![starting.clone()], 0, vec![]);
     assert!(out.contains(line), "{out}");
     let mut found = finding(Code::StartupAwait, Severity::Critical);
