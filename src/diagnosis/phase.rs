@@ -154,8 +154,7 @@ impl Evidence<'_> {
                 && !self.takes_now(process, held)
                 && !self.progresses(process, track)
                 && !self.took_lately(process, track)
-            || loop_blocked_s(process, track, self.at)
-                .is_some_and(|s| s >= self.thresholds.loop_blocked_s)
+            || loop_blocked_s(process, track).is_some_and(|s| s >= self.thresholds.loop_blocked_s)
             || track
                 .full_since
                 .is_some_and(|since| self.at.seconds_since(since) >= self.thresholds.queue_stuck_s)
@@ -232,17 +231,14 @@ pub fn is_stopped(process: &Process) -> bool {
         || process.frozen == Some(true)
 }
 
-/// Seconds for which the event loop on the main thread has not turned; `None` if there is no loop there, its stack is not
-/// seen, or it waits in its poll right now.
-pub fn loop_blocked_s(process: &Process, track: &Track, at: Moment) -> Option<f64> {
+/// Seconds for which the event loop on the main thread is known not to have turned; `None` if there is no loop there, its
+/// stack is not seen, or it waits in its poll right now.
+pub fn loop_blocked_s(process: &Process, track: &Track) -> Option<f64> {
     let main = process.main_stack()?;
     if is_at_rest(main) || track.place.looks < 3 || !frames::has_loop(main) {
         return None;
     }
-    Some(
-        at.seconds_since(track.turned)
-            .min(at.seconds_since(track.place.since)),
-    )
+    Some(track.known_s(track.turned.max(track.place.since)))
 }
 
 fn is_at_rest(main: &Stack) -> bool {

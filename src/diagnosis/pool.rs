@@ -41,7 +41,7 @@ pub fn exhausted(
 ) -> Option<Exhausted> {
     let stands = |p: &&PoolTrack| {
         let all_taken = p.threads > 0 && p.taken.len() == p.threads;
-        all_taken && at.seconds_since(p.moved) >= thresholds.pool_taken_s
+        all_taken && track.known_s(p.moved) >= thresholds.pool_taken_s
     };
     track.pools.iter().filter(stands).find_map(|pool| {
         let waiting = waiting(pool, process, track, at, thresholds)?;

@@ -34,6 +34,7 @@ pub struct World {
     processes: BTreeMap<u32, Process>,
     listeners: BTreeMap<u64, Listener>,
     burning: BTreeMap<u32, f64>,
+    unread: BTreeSet<u32>,
     exits: Vec<Exit>,
     /// Every finding that any look has shown, with the worst severity that it had.
     pub ever: BTreeMap<Code, Severity>,
@@ -56,6 +57,7 @@ impl World {
             processes: BTreeMap::new(),
             listeners: BTreeMap::new(),
             burning: BTreeMap::new(),
+            unread: BTreeSet::new(),
             exits: Vec::new(),
             ever: BTreeMap::new(),
         };
@@ -157,6 +159,15 @@ impl World {
     /// From now on the process uses so many percent of a core.
     pub fn burns(&mut self, pid: u32, percent: f64) {
         self.burning.insert(pid, percent);
+    }
+
+    /// From now on its stacks cannot be read any more; the last ones stay.
+    pub fn cannot_read(&mut self, pid: u32) {
+        let now = self.now;
+        let python = self.p(pid).python.as_mut().unwrap();
+        Arc::make_mut(python.stacks.as_mut().unwrap()).at = now;
+        python.stacks_true_at = Some(now);
+        self.unread.insert(pid);
     }
 
     /// The process ends, and is reaped.
@@ -323,7 +334,10 @@ impl World {
     /// The world at this moment. Exits are told once.
     pub fn snapshot(&mut self) -> Snapshot {
         let now = self.now;
-        let processes = self.processes.values().map(|p| Arc::new(fresh(p, now)));
+        let processes = self.processes.values().map(|p| {
+            let read = !self.unread.contains(&p.key.pid);
+            Arc::new(fresh(p, now, read))
+        });
         Snapshot {
             host: "web-1".into(),
             at: now,
@@ -475,7 +489,7 @@ fn left_open(server: &Server) -> Vec<Code> {
 }
 
 /// A process as it is read now.
-fn fresh(process: &Process, now: Moment) -> Process {
+fn fresh(process: &Process, now: Moment, stacks_read: bool) -> Process {
     let mut process = process.clone();
     process.sampled_at = now;
     if let Some(fds) = &mut process.fds {
@@ -486,6 +500,7 @@ fn fresh(process: &Process, now: Moment) -> Process {
     }
     if let Some(python) = &mut process.python
         && let Some(stacks) = &mut python.stacks
+        && stacks_read
         && !stacks.list.is_empty()
     {
         Arc::make_mut(stacks).at = now;

@@ -237,7 +237,7 @@ impl Record {
                 since: entry.1,
                 cpu_percent: track.and_then(|t| t.cpu_percent()),
                 fd_growth: track.map(|t| t.fd_growth()).unwrap_or_default(),
-                same_frame_s: track.and_then(|t| t.same_place_s(at)),
+                same_frame_s: track.and_then(|t| t.same_place_s()),
                 standing: track.map(|t| t.standing.clone()).unwrap_or_default(),
                 exit: self
                     .exits

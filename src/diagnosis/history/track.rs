@@ -318,9 +318,15 @@ impl Track {
         }
     }
 
-    /// Seconds for which the main thread has stood in the same functions; `None` if its stack is not seen.
-    pub fn same_place_s(&self, now: Moment) -> Option<f64> {
-        self.stacks_at.map(|_| now.seconds_since(self.place.since))
+    /// Seconds for which the main thread is known to have stood in the same functions; `None` if its stack is not seen.
+    pub fn same_place_s(&self) -> Option<f64> {
+        self.stacks_at.map(|_| self.known_s(self.place.since))
+    }
+
+    /// Seconds from a moment to the last at which the stacks were known to be true: what holds since, as far as is known. A
+    /// machine that is too busy to be read is no proof that nothing moves.
+    pub fn known_s(&self, since: Moment) -> f64 {
+        self.stacks_at.map_or(0.0, |at| at.seconds_since(since))
     }
 }
 

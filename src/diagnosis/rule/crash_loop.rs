@@ -12,6 +12,9 @@ pub(super) fn examine(case: &Case) -> Verdict {
     if !crashes::is_loop(case.server, &deaths) {
         return Verdict::NotYet;
     }
+    // A supervisor that gives up ends politely; its workers did not.
+    let failed = |d: &&&MemberExit| d.exit.signal.is_some() || d.exit.code != Some(0);
+    let telling = deaths.iter().find(failed).unwrap_or(last);
     let severity = if case.server.phase == Phase::Serving {
         Severity::Warning
     } else {
@@ -33,13 +36,13 @@ pub(super) fn examine(case: &Case) -> Verdict {
                     .map_or(0.0, |d| case.at.seconds_since(d.exit.at))
                     .max(1.0)
             ),
-            how(&last.exit),
+            how(&telling.exit),
         ),
     );
     found.culprit = stack.map(frames::culprit_of);
     found.evidence = deaths.iter().take(4).map(|d| line(d, case)).collect();
     found.evidence.push(super::socket_evidence(case));
-    found.remedy = remedy(last);
+    found.remedy = remedy(telling);
     found.confirm = format!("ps -o pid,ppid,etimes,args --ppid {}", last.exit.ppid);
     Verdict::Found(Box::new(found))
 }

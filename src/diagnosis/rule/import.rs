@@ -84,7 +84,7 @@ pub(super) fn examine_slow(case: &Case) -> Verdict {
 /// Age and time in the same place, once both the process and the looking are old enough to tell.
 fn long_enough(case: &Case, member: &Member, track: &Track) -> Option<(f64, f64)> {
     let age = case.age_s(member);
-    let stood = track.same_place_s(case.at)?;
+    let stood = track.same_place_s()?;
     let told = age >= case.thresholds.slow_boot_s
         && case.observed_s() >= case.thresholds.observed_s
         && track.place.looks >= 3;

@@ -65,7 +65,7 @@ fn worst<'a>(case: &Case<'a>) -> Option<(&'a Member, &'a Track, f64)> {
     case.workers()
         .filter_map(|member| {
             let track = case.track(member).filter(|t| t.has_accepted)?;
-            let held = phase::loop_blocked_s(&member.process, track, case.at)?;
+            let held = phase::loop_blocked_s(&member.process, track)?;
             Some((member, track, held))
         })
         .max_by(|a, b| a.2.total_cmp(&b.2))

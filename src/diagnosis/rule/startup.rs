@@ -96,7 +96,7 @@ fn starting<'a>(case: &Case<'a>) -> Option<(&'a Member, &'a Track, &'a Stack)> {
 
 /// Seconds in the same place, once it is long enough to tell.
 fn long_enough(case: &Case, track: &Track) -> Option<f64> {
-    let stood = track.same_place_s(case.at)?;
+    let stood = track.same_place_s()?;
     (stood >= case.thresholds.standing_s && track.place.looks >= 3).then_some(stood)
 }
 

@@ -27,7 +27,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         Code::WorkerTimeoutLoop,
         severity,
         format!(
-            "{} killed in the last {} for being silent, the last after {}{}{stood}; the next ones are no better",
+            "{} killed in the last {} for being silent, the last after {}{}{stood}; the next is no better",
             if kills.len() == 1 {
                 "1 worker was".to_owned()
             } else {

@@ -214,6 +214,12 @@ fn threadpool_exhausted() {
                 anyio(w, 40, 60);
                 w.watch(2.0)
             }),
+            ("not read for long", |w| {
+                anyio(w, 40, 60);
+                w.watch(1.5);
+                w.cannot_read(10);
+                w.watch(5.0)
+            }),
             ("one thread is left", |w| {
                 anyio(w, 39, 60);
                 w.watch(5.0)

@@ -95,6 +95,15 @@ fn loop_blocked() {
                 w.pass(5.0);
                 w.look()
             }),
+            (
+                "its stack was last read a while ago: it may turn for all that is known",
+                |w| {
+                    held(w);
+                    w.watch(1.5);
+                    w.cannot_read(10);
+                    w.watch(9.0)
+                },
+            ),
             ("it never accepted", |w| {
                 lifespan(w, 60.0, DB);
                 w.watch(9.0)
