@@ -997,7 +997,7 @@ fn healthy_tasks_raise_nothing() {
     for (name, change) in stories {
         let mut w = World::new();
         fleet::uvicorn(&mut w);
-        let seen = w.watch_while(12.0, |w, turn| {
+        let seen = w.watch_while(7.0, |w, turn| {
             let mut list = idle_uvicorn();
             list.extend(change(turn));
             w.p(10).tasks(list);
