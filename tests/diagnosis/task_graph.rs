@@ -147,16 +147,16 @@ fn waits_in_words() {
             "TaskGroup",
             "TaskGroup: 1 pending",
         ),
-        (end_of(2), "task", "waits for worker"),
-        (end_of(99), "task", "waits for a task"),
+        (end_of(2), "another task", "waits for worker"),
+        (end_of(99), "another task", "waits for a task"),
         (
             job(JobState::Running),
-            "job",
+            "an executor's job",
             "job running in a pool thread",
         ),
         (
             job(JobState::Queued),
-            "job",
+            "an executor's job",
             "job queued: pool full 5/5, 12 waiting",
         ),
         (
