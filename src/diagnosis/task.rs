@@ -22,6 +22,9 @@ pub use role::TaskRole;
 /// Steps from one task to the next that are followed: a chain of tasks is seldom longer than a few.
 const STEPS: usize = 64;
 
+/// Tasks among which the next step is chosen.
+const CHOICES: usize = 64;
+
 /// The tasks of one process with the ways between them. Made once for each reading; a task is known by its place in the list.
 #[derive(Debug, Clone)]
 pub struct Graph {
@@ -231,9 +234,10 @@ impl Graph {
 
     /// Tasks whose end this one waits for. A library may wait for a task that it has started by way of an event or a stream.
     fn waited_for(&self, at: usize, task: &Task) -> Vec<usize> {
-        let named: Vec<usize> = awaited(task).filter_map(|id| self.place(id)).collect();
+        let named = awaited(task).filter_map(|id| self.place(id));
+        let named: Vec<usize> = named.take(CHOICES).collect();
         if named.is_empty() && waits_inside_a_package(task) {
-            return self.children(at).to_vec();
+            return self.children(at).iter().take(CHOICES).copied().collect();
         }
         named
     }

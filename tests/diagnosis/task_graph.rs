@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use steth::diagnosis::task::{TaskRole, deadlock, role, scarce, suspect, words};
+use steth::diagnosis::task::{TaskRole, awaited, deadlock, role, scarce, suspect, words};
 use steth::diagnosis::{Phase, Standing};
 use steth::snapshot::{JobState, Moment, ObjectId, PoolKind, Task, TaskState, WaitOn};
 
@@ -147,16 +147,16 @@ fn waits_in_words() {
             "TaskGroup",
             "TaskGroup: 1 pending",
         ),
-        (end_of(2), "task", "waits for worker"),
-        (end_of(99), "task", "waits for a task"),
+        (end_of(2), "another task", "waits for worker"),
+        (end_of(99), "another task", "waits for a task"),
         (
             job(JobState::Running),
-            "job",
+            "an executor's job",
             "job running in a pool thread",
         ),
         (
             job(JobState::Queued),
-            "job",
+            "an executor's job",
             "job queued: pool full 5/5, 12 waiting",
         ),
         (
@@ -714,4 +714,94 @@ fn the_suspect() {
         let found = suspect::of(&standing, phase).and_then(|at| graph.task(at));
         assert_eq!(found.map(|t| t.id.0), want, "{name}");
     }
+}
+
+/// Tasks that wait for each other, for locks and for slots in every way there is, and in some that there are not.
+fn muddle(seed: u64) -> Vec<Task> {
+    let mut state = seed;
+    let mut any = |below: u64| {
+        // A linear congruential generator: the same muddle in every run.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    let stacks = [
+        "@uvicorn-request | show /srv/a.py:9",
+        "@middleware | timing /srv/a.py:22 | @call-next",
+        "@uvicorn-lifespan | lifespan /srv/a.py:3",
+        "work /srv/a.py:5",
+        "@uvicorn-idle",
+        "",
+    ];
+    let n = 2 + any(40);
+    (0..n)
+        .map(|id| {
+            let stack = stacks[any(stacks.len() as u64) as usize];
+            let mut one = task(id, "t", stack);
+            one = match any(9) {
+                0 => one.on(end_of(any(n + 3))),
+                1 => one.on(children("gather", &[any(n), any(n), id], None)),
+                2 => one.on(children("wait", &[any(n), any(n)], Some(9))),
+                3 | 4 => one.on(lock(1)).object(1_000 + any(4)),
+                5 => one.on(semaphore(0, 2)).object(1_000 + any(4)),
+                6 => one.on(put(2, 2)).object(1_000 + any(4)),
+                7 => one.is(TaskState::Runnable),
+                _ => one.on(sleep(1.0, 0.5)),
+            };
+            for _ in 0..any(3) {
+                one = one.awaited_by(any(n + 3));
+            }
+            for _ in 0..any(3) {
+                one = one.holds(1_000 + any(4), "Lock");
+            }
+            one
+        })
+        .collect()
+}
+
+#[test]
+fn whatever_waits_for_whatever_is_told_without_a_lie() {
+    let mut circles_seen = 0;
+    for seed in 0..400 {
+        let list = muddle(seed);
+        let n = list.len();
+        let standing = over_time(vec![list; 7]);
+        let graph = standing.graph().unwrap();
+        for circle in deadlock::circles(graph) {
+            circles_seen += 1;
+            for (at, link) in circle.iter().enumerate() {
+                let next = circle[(at + 1) % circle.len()].task;
+                assert_eq!(link.for_what.task(), next, "seed {seed}: {circle:?}");
+                let wait = graph.task(link.task).unwrap().wait.as_ref().unwrap();
+                match link.for_what {
+                    deadlock::Blocker::Lock(holder) => {
+                        assert!(graph.holders(wait.object.unwrap()).any(|h| h == holder));
+                    }
+                    deadlock::Blocker::End(other) => {
+                        let id = graph.task(other).unwrap().id;
+                        assert!(awaited(graph.task(link.task).unwrap()).any(|a| a == id));
+                    }
+                }
+            }
+        }
+        // Every task is below some root.
+        let below: std::collections::BTreeSet<usize> = graph
+            .roots()
+            .into_iter()
+            .flat_map(|r| graph.family(r))
+            .collect();
+        assert_eq!(below.len(), n, "seed {seed}");
+        for queue in scarce::queues(graph) {
+            assert!(!queue.waiters.is_empty());
+        }
+        for phase in [Phase::Starting, Phase::Serving, Phase::Draining] {
+            let found = suspect::of(&standing, phase);
+            assert!(found.is_none_or(|at| at < n), "seed {seed}");
+        }
+    }
+    assert!(
+        circles_seen > 50,
+        "the muddle has too few circles: {circles_seen}"
+    );
 }

@@ -175,7 +175,7 @@ fn startup_await() {
                 severity: Severity::Critical,
                 culprit: Some("main"),
                 says: &[
-                    "job in main (srv/gate.py:19)",
+                    "an executor's job in main (srv/gate.py:19)",
                     "stands in warm_cache (srv/gate.py:10)",
                 ],
             },
@@ -199,6 +199,39 @@ fn startup_await() {
                 says: &["in reach (shop/db.py:9) for at least 5.9 s"],
             },
             Fires {
+                name: "past its lifespan, an idle loop is all there is to tell",
+                story: |w| {
+                    let mut list = idle_uvicorn();
+                    list.push(
+                        task(3, "consumer", "consume /srv/shop/jobs.py:8 | @get").on(get(0, 1)),
+                    );
+                    uvicorn_starts(w, 40.0).tasks(list);
+                    w.watch(3.0)
+                },
+                severity: Severity::Critical,
+                culprit: None,
+                says: &["the event loop is idle"],
+            },
+            Fires {
+                name: "a factory that the server awaits",
+                story: |w| {
+                    let makes = task(
+                        1,
+                        "Task-1",
+                        "_run_app pkg+aiohttp/web.py:313 | make_app /srv/shop/main.py:6 | @event",
+                    )
+                    .on(event(1));
+                    w.old(10, 40.0, "/venv/bin/python -m aiohttp.web shop.main:make_app")
+                        .main("<module> pkg+aiohttp/web.py:560 | run_app pkg+aiohttp/web.py:520 | @asyncio | @poll")
+                        .at_rest()
+                        .tasks(vec![beat(0.1), makes]);
+                    w.watch(3.0)
+                },
+                severity: Severity::Critical,
+                culprit: Some("make_app"),
+                says: &["Event.wait in make_app (shop/main.py:6)"],
+            },
+            Fires {
                 name: "without tasks, an idle loop is all there is to tell",
                 story: |w| {
                     uvicorn_starts(w, 40.0).tasks_unseen();
@@ -210,6 +243,17 @@ fn startup_await() {
             },
         ],
         &[
+            (
+                "work in the background of a server that is past its lifespan",
+                |w| {
+                    let mut list = idle_uvicorn();
+                    list.push(
+                        task(3, "consumer", "consume /srv/shop/jobs.py:8 | @get").on(get(0, 1)),
+                    );
+                    uvicorn_starts(w, 40.0).doing(Activity::Running).tasks(list);
+                    w.watch(5.0)
+                },
+            ),
             ("not for long", |w| {
                 uvicorn_starts(w, 40.0).tasks(vec![server_task(), waits_for_leader()]);
                 w.watch(2.0)
@@ -889,6 +933,17 @@ fn drain_tasks() {
                 w.p(10).tasks(list);
                 w.watch(9.0)
             }),
+            (
+                "a program that runs the server itself is not what the server waits for",
+                |w| {
+                    let stack = "main /srv/shop/run.py:9 | @uvicorn-shutdown";
+                    drains(
+                        w,
+                        vec![task(1, "Task-1", stack).on(sleep(0.1, 0.05)), beat(0.1)],
+                    );
+                    w.watch(9.0)
+                },
+            ),
             ("nothing but the server's own is left", |w| {
                 drains(w, vec![shutdown(), beat(0.1)]);
                 w.watch(9.0)

@@ -10,6 +10,9 @@ use crate::snapshot::{ObjectId, Task};
 /// Tasks of a circle that are named in the sentence.
 const NAMED: usize = 3;
 
+/// Requests of which is asked whether they hang on it.
+const REQUESTS: usize = 512;
+
 pub(super) fn examine(case: &Case) -> Verdict {
     let mut seen = false;
     for member in case.workers() {
@@ -111,7 +114,7 @@ fn severity(case: &Case, member: &Member, graph: &Graph, circle: &[Link]) -> Sev
     if member.phase == Phase::Starting && startup() {
         return Severity::Critical;
     }
-    let requests = graph.requests();
+    let requests: Vec<usize> = graph.requests().into_iter().take(REQUESTS).collect();
     let behind = |at: &usize| {
         graph
             .family(*at)

@@ -77,6 +77,17 @@ const REQUEST: &[Mark] = &[
     ("/sanic/http/http1.py", &["http1"]),
 ];
 
+/// Where servers keep their own main coroutine.
+const SERVERS: &[&str] = &[
+    "/uvicorn/server.py",
+    "/hypercorn/asyncio/run.py",
+    "/granian/server/",
+    "/gunicorn/workers/",
+    "/aiohttp/web.py",
+    "/sanic/app.py",
+    "/sanic/server/",
+];
+
 /// Parts of the paths of what moves bytes between a server and its clients: a handler that waits inside these waits for its
 /// client, or for the server's next word.
 const TALK: &[&str] = &[
@@ -121,6 +132,19 @@ pub fn of(task: &Task) -> TaskRole {
     } else {
         TaskRole::Own
     }
+}
+
+/// True if a server's own main coroutine is on the task.
+pub fn runs_a_server(task: &Task) -> bool {
+    let is_server = |f: &Frame| SERVERS.iter().any(|mark| f.file.contains(mark));
+    task.frames.iter().any(is_server)
+}
+
+/// True if code of the application is called from within what a server runs, and not only starts the server.
+pub fn calls_the_application(task: &Task) -> bool {
+    let of_package = |f: &Frame| f.file.contains("-packages/");
+    let first = task.frames.iter().position(of_package);
+    own(task).is_some_and(|(at, _)| first.is_none_or(|first| at > first))
 }
 
 /// True if the task runs, or waits inside, one of these functions.

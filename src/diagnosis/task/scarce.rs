@@ -89,7 +89,10 @@ const CHECKOUTS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// All such queues, the longest first.
+/// Queues that are told of.
+const MOST: usize = 32;
+
+/// Such queues, the longest first.
 pub fn queues(graph: &Graph) -> Vec<Queue> {
     let mut queues: BTreeMap<(Scarce, Option<ObjectId>), Vec<usize>> = BTreeMap::new();
     for (at, task, _) in graph.each() {
@@ -99,17 +102,17 @@ pub fn queues(graph: &Graph) -> Vec<Queue> {
             queues.entry(key).or_default().push(at);
         }
     }
-    let mut queues: Vec<Queue> = queues
-        .into_iter()
+    let mut queues: Vec<_> = queues.into_iter().collect();
+    queues.sort_by_key(|(_, waiters)| std::cmp::Reverse(waiters.len()));
+    let queues = queues.into_iter().take(MOST);
+    queues
         .map(|((scarce, object), waiters)| Queue {
             scarce,
             object,
             holders: holders(graph, object, &waiters),
             waiters,
         })
-        .collect();
-    queues.sort_by_key(|q| std::cmp::Reverse(q.waiters.len()));
-    queues
+        .collect()
 }
 
 fn is_thread_pool(graph: &Graph, object: Option<ObjectId>) -> bool {

@@ -1,7 +1,7 @@
 //! Which task deserves the first look? The one that a startup or a shutdown waits for, or one of those that wait for each other,
 //! or the request that has stood in one place for longest. A server that serves may have none.
 
-use super::{Graph, TaskRole, deadlock, own_frame, waits};
+use super::{Graph, TaskRole, deadlock, own_frame, role, waits};
 use crate::diagnosis::{Phase, Standing};
 use crate::snapshot::{Task, WaitOn};
 
@@ -21,17 +21,23 @@ pub fn of(standing: &Standing, phase: Phase) -> Option<usize> {
     }
 }
 
-/// The task that runs the application's startup: the server's lifespan, or else the main coroutine of a program that has no
-/// server's frames on it.
+/// The task that runs the application's startup: the server's lifespan, or the server itself where it calls the application, or
+/// the main coroutine of a program that has no server. A server that has come past its lifespan has work in the background of
+/// which nothing says that it waits for it.
 pub fn startup(graph: &Graph) -> Option<usize> {
-    let of_role = |wanted| graph.each().find(|(_, _, role)| *role == wanted);
-    let (at, ..) = of_role(TaskRole::Startup).or_else(|| {
-        let is_main = |t: &Task| t.name == "Task-1" && t.awaited_by.is_empty();
-        let own = || graph.each().filter(|(_, _, role)| *role == TaskRole::Own);
-        let named = own().find(|(_, t, _)| is_main(t));
-        named.or_else(|| own().next())
-    })?;
+    let lifespan = graph.each().find(|(.., role)| *role == TaskRole::Startup);
+    let (at, ..) = lifespan.or_else(|| main_coroutine(graph))?;
     Some(at)
+}
+
+fn main_coroutine(graph: &Graph) -> Option<(usize, &Task, TaskRole)> {
+    let own = || graph.each().filter(|(.., role)| *role == TaskRole::Own);
+    let serves = |t: &Task| role::runs_a_server(t);
+    if graph.each().any(|(_, t, _)| serves(t)) {
+        return own().find(|(_, t, _)| serves(t) && role::calls_the_application(t));
+    }
+    let named = own().find(|(_, t, _)| t.name == "Task-1" && t.awaited_by.is_empty());
+    named.or_else(|| own().next())
 }
 
 /// Tasks that a shutdown waits for, those with code of the application on them, the longest in their place first. Once the
@@ -44,7 +50,7 @@ pub fn drained(standing: &Standing) -> Vec<usize> {
         let tasks = graph.each().filter(|(_, _, role)| *role == wanted);
         let ends = tasks.map(|(at, ..)| graph.standing_for(at));
         let mut own: Vec<usize> = ends
-            .filter(|at| graph.task(*at).is_some_and(|t| own_frame(t).is_some()))
+            .filter(|at| graph.task(*at).is_some_and(role::calls_the_application))
             .collect();
         own.sort_unstable();
         own.dedup();

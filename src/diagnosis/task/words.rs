@@ -21,8 +21,8 @@ pub fn call(wait: &Wait) -> String {
         WaitOn::Read => "read".to_owned(),
         WaitOn::Drain => "drain".to_owned(),
         WaitOn::Children { call, .. } => call.clone(),
-        WaitOn::Task { .. } => "task".to_owned(),
-        WaitOn::Job { .. } => "job".to_owned(),
+        WaitOn::Task { .. } => "another task".to_owned(),
+        WaitOn::Job { .. } => "an executor's job".to_owned(),
         WaitOn::Process => "Process.wait".to_owned(),
         WaitOn::Future {
             call: Some(call), ..
