@@ -127,17 +127,23 @@ pub const MOST_PIECES: usize = 1024;
 /// Only what concerns the whole process: `EPERM`, `ESRCH`.
 pub fn read_pieces(pid: u32, pieces: &[Piece], into: &mut [u8]) -> io::Result<usize> {
     let (base, room) = (into.as_mut_ptr(), into.len());
-    let ranges = |piece: &Piece| {
-        let fits = piece.at.checked_add(piece.len)? <= room;
-        let local = libc::iovec {
-            iov_base: fits.then(|| base.wrapping_add(piece.at))?.cast(),
-            iov_len: piece.len,
-        };
+    let most = pieces.len().min(MOST_PIECES);
+    let (mut local, mut remote) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    for piece in pieces.iter().take(most) {
+        let fits = piece
+            .at
+            .checked_add(piece.len)
+            .is_some_and(|end| end <= room);
         // An address that does not fit a pointer ends the batch just as an unmapped one does.
-        Some((local, remote_range(piece.addr, piece.len).ok()?))
-    };
-    let (local, remote): (Vec<_>, Vec<_>) =
-        pieces.iter().take(MOST_PIECES).map_while(ranges).unzip();
+        let Some(there) = remote_range(piece.addr, piece.len).ok().filter(|_| fits) else {
+            break;
+        };
+        remote.push(there);
+        local.push(libc::iovec {
+            iov_base: base.wrapping_add(piece.at).cast(),
+            iov_len: piece.len,
+        });
+    }
     if remote.is_empty() {
         return Ok(0);
     }

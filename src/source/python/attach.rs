@@ -27,8 +27,8 @@ pub enum Attachment {
 /// What a worker works with.
 #[derive(Default)]
 pub struct Tools {
-    /// The bytes of snapshots: of one process after the other.
-    pages: Vec<u8>,
+    /// The bytes of snapshots, and of what is read again: of one process after the other.
+    pages: [Vec<u8>; 2],
     /// Made when py-spy is needed first.
     donor: Option<Donor>,
 }
@@ -96,11 +96,20 @@ impl Attachment {
     pub fn read(&mut self, tools: &mut Tools, request: &StackRequest) -> Found {
         match self {
             Self::Own(own) => {
-                own.heap.pages.work_in(std::mem::take(&mut tools.pages));
+                for (pages, bytes) in [&mut own.heap.pages, &mut own.again]
+                    .into_iter()
+                    .zip(&mut tools.pages)
+                {
+                    pages.work_in(std::mem::take(bytes));
+                }
                 let found = own.read(request);
-                tools.pages = own.heap.pages.rest();
-                if tools.pages.len() > MOST_KEPT {
-                    tools.pages = Vec::new();
+                for (pages, bytes) in [&mut own.heap.pages, &mut own.again]
+                    .into_iter()
+                    .zip(&mut tools.pages)
+                {
+                    *bytes = Some(pages.rest())
+                        .filter(|b| b.len() <= MOST_KEPT)
+                        .unwrap_or_default();
                 }
                 found
             }

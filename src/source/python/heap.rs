@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::layout::{Field, Layout};
 pub use super::pages::PageHasher as AddressHasher;
-use super::pages::Pages;
+use super::pages::{Between, Pages};
 
 mod attribute;
 mod code;
@@ -68,9 +68,25 @@ impl Heap {
     /// # Errors
     /// What concerns the whole process: `EPERM`, `ESRCH`.
     pub fn renew(&mut self) -> io::Result<()> {
+        self.begin();
+        self.pages.renew()
+    }
+
+    /// The same between two looks at some spots.
+    ///
+    /// # Errors
+    /// As [`Heap::renew`].
+    pub fn renew_between<const N: usize>(
+        &mut self,
+        spots: &[u64],
+    ) -> io::Result<Option<Between<N>>> {
+        self.begin();
+        self.pages.renew_between(spots)
+    }
+
+    fn begin(&mut self) {
         self.generation += 1;
         self.renewed_at = Instant::now();
-        self.pages.renew()
     }
 
     /// The pointer at `addr`, if it could be one to an object.

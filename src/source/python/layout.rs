@@ -217,12 +217,9 @@ layouts! {
 layouts! {
     /// `_gil_runtime_state` (`Include/internal/pycore_gil.h`).
     Gil {
-        /// The thread state that holds it, or held it last.
+        /// The thread state that holds it, or held it last. Next to it, each in eight bytes: `int`, 1 while it is held; `unsigned
+        /// long`, how often it went to another thread than the one that had it last.
         last_holder: [8, 8, 8, 8, 8, 8, 8, 8],
-        /// `int`: 1 while it is held.
-        locked: [16, 16, 16, 16, 16, 16, 16, 16],
-        /// `unsigned long`: how often it went to another thread than the one that had it last.
-        switches: [24, 24, 24, 24, 24, 24, 24, 24],
     }
 }
 

@@ -36,11 +36,12 @@ impl ThreadNames {
     /// thread is soon that of another), at most once a second; the nameless ones when they may have got one.
     pub fn refresh(&mut self, threads: &[Thread]) {
         let age = self.forgotten_at.elapsed();
-        let tids: Vec<u32> = threads.iter().map(|t| t.tid).collect();
-        let changed = self.threads.as_ref() != Some(&tids);
+        let tids = || threads.iter().map(|t| t.tid);
+        let known = self.threads.as_ref();
+        let changed = known.is_none_or(|known| !tids().eq(known.iter().copied()));
         if (changed && age >= SHORTEST) || age >= LONGEST || self.threads.is_none() {
             self.known.clear();
-            self.threads = Some(tids);
+            self.threads = Some(tids().collect());
             self.forgotten_at = Instant::now();
             self.patience = SHORTEST;
         } else if age >= self.patience {

@@ -47,7 +47,11 @@ pub struct Attached {
     /// Pages of its tasks, between two readings of them.
     task_pages: Pages,
     tasks: TaskReader,
+    /// For what is read again within a reading.
+    pub again: Pages,
     gils: Gils,
+    /// Fingerprints of the chains that were settled the last time, by thread state.
+    last: Vec<(u64, u64)>,
     names: ThreadNames,
     tids: Tids,
     /// Inner thread ids by pthread_self(), for versions that do not keep them themselves.
@@ -57,14 +61,17 @@ pub struct Attached {
 impl Attached {
     /// Of a process that runs this version, with `_PyRuntime` here.
     pub fn new(pid: u32, identity: Identity, runtime: Range<u64>) -> Self {
+        let heap = Heap::new(Pages::of_process(pid), identity.layout);
         Self {
             pid,
             version: identity.version,
             runtime,
-            heap: Heap::new(Pages::of_process(pid), identity.layout),
-            task_pages: Pages::of_process(pid),
+            again: heap.pages.sibling(),
+            task_pages: heap.pages.sibling(),
             tasks: TaskReader::new(pid),
+            heap,
             gils: Gils::default(),
+            last: Vec::new(),
             names: ThreadNames::default(),
             tids: Tids::of(pid),
             pthreads: HashMap::new(),
@@ -105,10 +112,12 @@ impl Attached {
         let mut target = Target {
             is_contended: threads.iter().any(waits),
             heap: &mut self.heap,
+            pages: &mut self.again,
             runtime: &self.runtime,
             gils: &mut self.gils,
+            last: &self.last,
         };
-        let settled = settle(&mut target).map_err(|e| StackError::from_io(self.pid, &e))?;
+        let mut settled = settle(&mut target).map_err(|e| StackError::from_io(self.pid, &e))?;
         if settled.walk.interpreters.is_empty() {
             let head = self.heap.layout.runtime.interpreters;
             return Err(match self.heap.u64_in(self.runtime.start, head) {
@@ -119,6 +128,7 @@ impl Attached {
         if settled.walk.threads.is_empty() {
             return Err(StackError::NotReady);
         }
+        self.last = std::mem::take(&mut settled.last);
         self.heap.pages.keeps = false;
         self.read_names(&settled, threads);
         let tids = self.tids(&settled.walk.threads, threads);
@@ -177,12 +187,13 @@ impl Attached {
         outer(&mut self.tids, inner)
     }
 
-    fn assemble(&self, mut settled: Settled, tids: &[Option<u32>], threads: &[Thread]) -> Stacks {
-        let most = shape::most_frames(settled.walk.threads.len());
+    fn assemble(&self, settled: Settled, tids: &[Option<u32>], threads: &[Thread]) -> Stacks {
+        let most = shape::most_frames(tids.len());
         let mut list = Vec::with_capacity(tids.len());
         let mut torn = 0;
-        for (walked, tid) in settled.walk.threads.iter().zip(tids) {
-            let Some(places) = settled.places.remove(&walked.state) else {
+        let found = settled.walk.threads.iter().zip(settled.places);
+        for ((walked, places), tid) in found.zip(tids) {
+            let Some(places) = places else {
                 torn += 1;
                 continue;
             };

@@ -61,6 +61,15 @@ pub struct Pages {
     pub work: u64,
 }
 
+/// What lay at some spots before a renewal and after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Between<const N: usize> {
+    /// Before.
+    pub before: Vec<[u8; N]>,
+    /// After.
+    pub after: Vec<[u8; N]>,
+}
+
 /// One page; bit n of a mask stands for block n.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -111,15 +120,46 @@ impl Pages {
     /// # Errors
     /// As [`Pages::fetch`].
     pub fn renew(&mut self) -> io::Result<()> {
-        self.failure = None;
-        self.wanted.clear();
-        let again = self
-            .slots
-            .iter()
-            .filter(|slot| slot.used != 0 && !slot.is_bad);
-        self.wanted.extend(again.map(|slot| (slot.page, slot.used)));
-        self.drop_all();
+        self.want_again();
         self.fetch()
+    }
+
+    /// The same, and reads some spots before and after all else: they tell whether that is of one moment. `None` if a piece
+    /// could not be read, and therefore not all was read in this order.
+    ///
+    /// # Errors
+    /// As [`Pages::fetch`].
+    pub fn renew_between<const N: usize>(
+        &mut self,
+        spots: &[u64],
+    ) -> io::Result<Option<Between<N>>> {
+        self.want_again();
+        let pieces = self.wanted_pieces();
+        let tail = self.slots.len() * PAGE;
+        let spot = |(nth, addr): (usize, &u64)| Piece {
+            addr: *addr,
+            at: tail + N * nth,
+            len: N,
+        };
+        let before = spots.iter().enumerate().map(spot);
+        let after = before.clone().map(|piece| Piece {
+            at: piece.at + N * spots.len(),
+            ..piece
+        });
+        self.make_room(tail + 2 * N * spots.len());
+        let is_in_order = self.read_all(before.chain(pieces).chain(after).collect())?;
+        let found = self
+            .store
+            .get(tail..)
+            .unwrap_or_default()
+            .as_chunks::<N>()
+            .0;
+        let halves = found.split_at_checked(spots.len());
+        let between = halves.map(|(before, rest)| Between {
+            before: before.to_vec(),
+            after: rest.iter().copied().take(spots.len()).collect(),
+        });
+        Ok(between.filter(|_| is_in_order))
     }
 
     /// Forgets everything, also what would be read again.
@@ -132,10 +172,14 @@ impl Pages {
     /// Gives its bytes away until [`Pages::renew`]: only what is to be read again is remembered.
     pub fn rest(&mut self) -> Vec<u8> {
         self.slots.retain(|slot| slot.used != 0);
-        self.known = HashMap::default();
-        self.slots.shrink_to_fit();
-        self.wanted = Vec::new();
+        self.known.clear();
+        self.wanted.clear();
         self.last = NONE;
+        // Some room stays, for about as much as was used.
+        let room = 2 * self.slots.len() + 64;
+        self.slots.shrink_to(room);
+        self.known.shrink_to(room);
+        self.wanted.shrink_to(room);
         std::mem::take(&mut self.store)
     }
 
@@ -189,17 +233,8 @@ impl Pages {
     /// # Errors
     /// What concerns the whole process: `EPERM`, `ESRCH`. Memory that cannot be read is none: reading from it yields `None`.
     pub fn fetch(&mut self) -> io::Result<()> {
-        let mut wanted = std::mem::take(&mut self.wanted);
-        wanted.sort_unstable_by_key(|(page, _)| *page);
-        wanted.dedup_by(|(page, more), (kept, blocks)| {
-            let same = page == kept;
-            *blocks |= if same { *more } else { 0 };
-            same
-        });
-        let pieces = self.pieces(&wanted);
-        wanted.clear();
-        self.wanted = wanted;
-        self.read_all(pieces)
+        let pieces = self.wanted_pieces();
+        self.read_all(pieces).map(|_| ())
     }
 
     /// Why reads fail that should not, if the process as a whole could not be read. Taken once.
@@ -223,6 +258,16 @@ impl Pages {
             return Err(io::Error::from_raw_os_error(libc::EFAULT));
         }
         Ok(bytes)
+    }
+
+    /// Drops all, and notes what was read of it.
+    fn want_again(&mut self) {
+        self.failure = None;
+        self.wanted.clear();
+        let again = self.slots.iter();
+        let again = again.filter(|slot| slot.used != 0 && !slot.is_bad);
+        self.wanted.extend(again.map(|slot| (slot.page, slot.used)));
+        self.drop_all();
     }
 
     fn drop_all(&mut self) {
@@ -277,9 +322,24 @@ impl Pages {
         Some(at as usize)
     }
 
+    /// What has to be read for all that is wanted.
+    fn wanted_pieces(&mut self) -> Vec<Piece> {
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.sort_unstable_by_key(|(page, _)| *page);
+        wanted.dedup_by(|(page, more), (kept, blocks)| {
+            let same = page == kept;
+            *blocks |= if same { *more } else { 0 };
+            same
+        });
+        let pieces = self.pieces(&wanted);
+        wanted.clear();
+        self.wanted = wanted;
+        pieces
+    }
+
     /// What has to be read for these pages, which are in order and each there once; they get their slots.
     fn pieces(&mut self, wanted: &[(u64, u64)]) -> Vec<Piece> {
-        let mut pieces: Vec<Piece> = Vec::new();
+        let mut pieces: Vec<Piece> = Vec::with_capacity(wanted.len());
         for &(page, blocks) in wanted {
             let Some(at) = self.slot(page) else { break };
             let valid = self.slots.get(at).map_or(0, |slot| slot.valid);
@@ -297,11 +357,14 @@ impl Pages {
                 }
             }
         }
-        let length = self.slots.len() * PAGE;
+        self.make_room(self.slots.len() * PAGE);
+        pieces
+    }
+
+    fn make_room(&mut self, length: usize) {
         if self.store.len() < length {
             self.store.resize(length, 0);
         }
-        pieces
     }
 
     /// The index of the slot of this page, a new one if need be; `None` if too many are held.
@@ -321,10 +384,12 @@ impl Pages {
         Some(at)
     }
 
-    /// Reads pieces, and goes on behind one that cannot be read; a long one that stopped is tried again page by page.
-    fn read_all(&mut self, pieces: Vec<Piece>) -> io::Result<()> {
+    /// Reads pieces, and goes on behind one that cannot be read; a long one that stopped is tried again page by page at the end.
+    /// True if there was none of those.
+    fn read_all(&mut self, pieces: Vec<Piece>) -> io::Result<bool> {
         let mut rest = pieces;
         let mut done = 0;
+        let mut is_in_order = true;
         while let Some(batch) = rest.get(done..).filter(|rest| !rest.is_empty()) {
             let batch = batch.get(..batch.len().min(MOST_PIECES)).unwrap_or(batch);
             self.calls += 1;
@@ -341,6 +406,7 @@ impl Pages {
             }
             done += whole;
             if let Some(piece) = stopped_at {
+                is_in_order = false;
                 done += 1;
                 let parts = by_page(piece);
                 if parts.len() > 1 {
@@ -350,7 +416,7 @@ impl Pages {
                 }
             }
         }
-        Ok(())
+        Ok(is_in_order)
     }
 }
 

@@ -13,7 +13,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::super::heap::{Heap, is_pointer};
+use super::super::heap::Heap;
 
 /// A GIL at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,41 +28,35 @@ pub struct Gil {
 /// Where the GILs of a process are. From 3.12 on an interpreter may have its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gils {
-    /// Interpreter and GIL.
+    /// Interpreter, and where its GIL tells who holds it.
     places: Vec<(u64, u64)>,
 }
 
-/// All GILs at one moment, by address.
+/// All GILs at one moment, by where they are.
 #[derive(Debug, Clone, Default)]
 pub struct Look(Vec<(u64, Gil)>);
 
 impl Gil {
+    fn parse(bytes: [u8; 24]) -> Option<Self> {
+        let [last_holder, locked, switches] = bytes.as_chunks::<8>().0 else {
+            return None;
+        };
+        Some(Self {
+            last_holder: u64::from_ne_bytes(*last_holder),
+            is_held: match u64::from_ne_bytes(*locked) as i32 {
+                0 => Some(false),
+                1 => Some(true),
+                _ => None,
+            },
+            switches: u64::from_ne_bytes(*switches),
+        })
+    }
+
     /// True if this thread may have run between this moment and a later one.
     fn may_have_run(&self, later: &Self, state: u64) -> bool {
         let switches = later.switches.wrapping_sub(self.switches);
         let is_known = self.is_held.is_some() && later.is_held.is_some() && switches < 2;
         !is_known || state == self.last_holder || state == later.last_holder
-    }
-
-    fn read(heap: &mut Heap, at: u64) -> io::Result<Self> {
-        let fields = &heap.layout.gil;
-        let refused = || io::Error::from_raw_os_error(libc::EFAULT);
-        let first = fields.last_holder.of(at).ok_or_else(refused)?;
-        let bytes: [u8; 24] = heap.pages.now(first)?;
-        let word = |field: super::super::layout::Field| {
-            let offset = usize::try_from(field.of(at)?.checked_sub(first)?).ok()?;
-            let word = bytes.get(offset..offset.checked_add(8)?)?;
-            Some(u64::from_ne_bytes(word.try_into().ok()?))
-        };
-        Ok(Self {
-            last_holder: word(fields.last_holder).ok_or_else(refused)?,
-            is_held: match word(fields.locked).ok_or_else(refused)? as i32 {
-                0 => Some(false),
-                1 => Some(true),
-                _ => None,
-            },
-            switches: word(fields.switches).ok_or_else(refused)?,
-        })
     }
 }
 
@@ -70,32 +64,42 @@ impl Gils {
     /// Those of these interpreters.
     pub fn find(heap: &mut Heap, runtime: &Range<u64>, interpreters: &[u64]) -> Self {
         let only = heap.layout.runtime.gil.of(runtime.start);
-        let mut place = |interpreter: &u64| {
-            let own = heap.layout.interpreter.gil;
-            let gil = only.or_else(|| heap.pointer_in(*interpreter, own))?;
-            is_pointer(gil).then_some((*interpreter, gil))
-        };
-        let places = interpreters.iter().filter_map(&mut place).collect();
+        let own = heap.layout.interpreter.gil;
+        let mut places = Vec::with_capacity(interpreters.len());
+        for interpreter in interpreters {
+            let gil = only.or_else(|| heap.pointer_in(*interpreter, own));
+            let spot = gil.and_then(|gil| heap.layout.gil.last_holder.of(gil));
+            places.extend(spot.map(|spot| (*interpreter, spot)));
+        }
         Self { places }
     }
 
-    /// True if there are none, or none are known.
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    /// Where to look, [`Gils::seen`] takes what is there: 24 bytes at each.
+    pub fn spots(&self) -> Vec<u64> {
+        let mut spots: Vec<u64> = self.places.iter().map(|(_, at)| *at).collect();
+        spots.sort_unstable();
+        spots.dedup();
+        spots
     }
 
-    /// How they are now.
+    /// What these bytes at the spots say.
+    pub fn seen(&self, bytes: &[[u8; 24]]) -> Look {
+        let both = self.spots().into_iter().zip(bytes);
+        Look(
+            both.filter_map(|(at, bytes)| Some((at, Gil::parse(*bytes)?)))
+                .collect(),
+        )
+    }
+
+    /// How they are now; one that cannot be read is missing.
     ///
     /// # Errors
-    /// What concerns the whole process: `EPERM`, `ESRCH`. One that cannot be read is missing.
+    /// What concerns the whole process: `EPERM`, `ESRCH`.
     pub fn look(&self, heap: &mut Heap) -> io::Result<Look> {
         let mut look = Look::default();
-        for (_, at) in &self.places {
-            if look.of(*at).is_some() {
-                continue;
-            }
-            match Gil::read(heap, *at) {
-                Ok(gil) => look.0.push((*at, gil)),
+        for at in self.spots() {
+            match heap.pages.now(at) {
+                Ok(bytes) => look.0.extend(Gil::parse(bytes).map(|gil| (at, gil))),
                 Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {}
                 Err(error) => return Err(error),
             }

@@ -2,7 +2,6 @@
 //! thread that runs on and on is waited for, while others wait for the GIL: it will have to hand it over. Of one that nobody
 //! disturbs, the outer frames that two readings share are believed.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
@@ -11,17 +10,35 @@ use super::super::heap::Heap;
 use super::super::pages::Pages;
 use super::gil::{Gils, Look};
 use super::place::{Place, places};
-use super::walk::{Chain, Walk, Walked, chain_again, walk};
+use super::walk::{Chain, Walk, chain_again, walk};
+
+/// A process that is read.
+pub struct Target<'a> {
+    /// Its snapshot.
+    pub heap: &'a mut Heap,
+    /// For what is read again.
+    pub pages: &'a mut Pages,
+    /// Where `_PyRuntime` lies.
+    pub runtime: &'a Range<u64>,
+    /// Where its GILs were the last time.
+    pub gils: &'a mut Gils,
+    /// What was settled the last time, by thread state: fingerprints of chains.
+    pub last: &'a [(u64, u64)],
+    /// A thread waits for a GIL.
+    pub is_contended: bool,
+}
 
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Settled {
     /// All thread states, of each interpreter the oldest first.
     pub walk: Walk,
-    /// Places by thread state, innermost first; without those that could not be settled.
-    pub places: HashMap<u64, Vec<Place>>,
+    /// Places of each thread of the walk, innermost first; `None` where they could not be settled.
+    pub places: Vec<Option<Vec<Place>>>,
     /// The GILs at the end.
     pub gils: Look,
+    /// Fingerprints of the chains that are wholly true, by thread state.
+    pub last: Vec<(u64, u64)>,
 }
 
 /// Walks, until the lists of threads are whole.
@@ -31,161 +48,141 @@ const READINGS: usize = 3;
 /// A thread gives the GIL to one that waits after 5 ms (`sys.getswitchinterval`), later on a machine without a CPU to spare.
 const PAUSES_MS: [u64; 6] = [1, 2, 3, 4, 6, 8];
 
-/// A process that is read.
-pub struct Target<'a> {
-    /// Its snapshot.
-    pub heap: &'a mut Heap,
-    /// Where `_PyRuntime` lies.
-    pub runtime: &'a Range<u64>,
-    /// Where its GILs were the last time.
-    pub gils: &'a mut Gils,
-    /// A thread waits for a GIL.
-    pub is_contended: bool,
-}
-
 /// Reads all stacks.
 ///
 /// # Errors
 /// What concerns the whole process: `EPERM`, `ESRCH`.
 pub fn settle(target: &mut Target) -> io::Result<Settled> {
     let mut settled = survey(target)?;
-    let mut rest = Rest {
-        running: settled.walk.threads.clone(),
-        shared: HashMap::new(),
-        pages: target.heap.pages.sibling(),
-    };
+    let mut shared = vec![None; settled.places.len()];
     for pause in PAUSES_MS {
-        if rest.is_settled(&settled) {
+        if settled.is_done() {
             break;
         }
-        rest.read_again(target.heap, &mut settled)?;
-        if rest.is_settled(&settled) || !target.is_contended {
+        settled.read_again(target, &mut shared)?;
+        if settled.is_done() || !target.is_contended {
             break;
         }
         std::thread::sleep(Duration::from_millis(pause));
-        rest.read_between_looks(target, &mut settled)?;
+        settled.read_between_looks(target)?;
     }
-    rest.running
-        .retain(|thread| !settled.places.contains_key(&thread.state));
-    for thread in rest.running {
-        let outer = rest.shared.remove(&thread.state);
-        settled
-            .places
-            .extend(outer.map(|places| (thread.state, places)));
+    settled.last = settled.fingerprints();
+    for (places, shared) in settled.places.iter_mut().zip(shared) {
+        if places.is_none() {
+            *places = shared;
+        }
     }
     Ok(settled)
 }
 
 /// Walks everything between two looks at the GILs.
 fn survey(target: &mut Target) -> io::Result<Settled> {
-    let Target {
-        heap,
-        runtime,
-        gils,
-        ..
-    } = target;
     let mut settled = Settled::default();
     for _ in 0..WALKS {
-        let before = gils.look(heap)?;
-        heap.renew()?;
-        let walk = walk(heap, runtime.start);
-        let found = places_of(heap, &walk.threads);
-        let now = Gils::find(heap, runtime, &walk.interpreters);
-        // Where they were not known there was no look before.
-        let is_first = std::mem::replace(*gils, now).is_empty() && !gils.is_empty();
-        settled = Settled::default();
-        settled.take(heap, gils, &before, walk.threads.iter().zip(found))?;
-        let is_whole = walk.is_whole;
-        settled.walk = walk;
-        if let Some(error) = heap.pages.failure() {
+        let between = target.heap.renew_between(&target.gils.spots())?;
+        let calls = target.heap.pages.calls;
+        settled.walk = walk(target.heap, target.runtime.start);
+        let chains = settled.walk.threads.iter().map(|thread| &thread.chain);
+        let found: Vec<_> = chains.map(|chain| whole(target.heap, chain)).collect();
+        let gils = Gils::find(target.heap, target.runtime, &settled.walk.interpreters);
+        let is_known = gils == *target.gils;
+        let (before, after) = match &between {
+            Some(between) if is_known => (gils.seen(&between.before), gils.seen(&between.after)),
+            _ => <(Look, Look)>::default(),
+        };
+        *target.gils = gils;
+        // What was not foreseen has been read since.
+        settled.gils = match target.heap.pages.calls == calls && is_known {
+            true => after,
+            false => target.gils.look(target.heap)?,
+        };
+        settled.places = vec![None; found.len()];
+        settled.take(target, &before, found);
+        if let Some(error) = target.heap.pages.failure() {
             return Err(error);
         }
-        if is_whole && !is_first {
+        if settled.walk.is_whole && between.is_some() && is_known {
             break;
         }
     }
     Ok(settled)
 }
 
-fn places_of(heap: &mut Heap, threads: &[Walked]) -> Vec<Option<Vec<Place>>> {
-    let whole = |thread: &Walked| {
-        let chain = Some(&thread.chain).filter(|chain| chain.is_whole)?;
-        places(heap, chain)
-    };
-    threads.iter().map(whole).collect()
+/// The places of a chain that leads to its end.
+fn whole(heap: &mut Heap, chain: &Chain) -> Option<Vec<Place>> {
+    places(heap, Some(chain).filter(|chain| chain.is_whole)?)
 }
 
 impl Settled {
-    /// Takes those in that cannot have run since `before`.
-    fn take<'a>(
-        &mut self,
-        heap: &mut Heap,
-        gils: &Gils,
-        before: &Look,
-        found: impl Iterator<Item = (&'a Walked, Option<Vec<Place>>)>,
-    ) -> io::Result<()> {
-        self.gils = gils.look(heap)?;
-        for (thread, places) in found {
+    fn fingerprints(&self) -> Vec<(u64, u64)> {
+        let threads = self.walk.threads.iter().zip(&self.places);
+        threads
+            .filter(|(_, places)| places.is_some())
+            .map(|(thread, _)| (thread.state, thread.chain.fingerprint()))
+            .collect()
+    }
+
+    fn is_done(&self) -> bool {
+        self.places.iter().all(Option::is_some)
+    }
+
+    /// Takes those in that cannot have run since `before`, or are where they were known to be the last time.
+    fn take(&mut self, target: &Target, before: &Look, found: Vec<Option<Vec<Place>>>) {
+        let threads = self.walk.threads.iter().zip(found);
+        for (settled, (thread, found)) in self.places.iter_mut().zip(threads) {
             let of = (thread.interpreter, thread.state);
-            if let Some(places) = places
-                && !gils.may_have_run(before, &self.gils, of)
-            {
-                self.places.insert(thread.state, places);
+            let is_calm = || !target.gils.may_have_run(before, &self.gils, of);
+            let is_same = || {
+                let now = (thread.state, thread.chain.fingerprint());
+                !thread.chain.frames.is_empty() && target.last.contains(&now)
+            };
+            if settled.is_none() && (is_calm() || is_same()) {
+                *settled = found;
             }
         }
-        Ok(())
-    }
-}
-
-/// Threads that may have run while they were read.
-struct Rest {
-    running: Vec<Walked>,
-    /// The most that two readings in a row had in common, by thread state.
-    shared: HashMap<u64, Vec<Place>>,
-    /// For what is read again.
-    pages: Pages,
-}
-
-impl Rest {
-    fn is_settled(&mut self, settled: &Settled) -> bool {
-        self.running
-            .retain(|thread| !settled.places.contains_key(&thread.state));
-        self.running.is_empty()
     }
 
-    /// Reads each until two readings in a row agree.
-    fn read_again(&mut self, heap: &mut Heap, settled: &mut Settled) -> io::Result<()> {
-        for thread in &mut self.running {
+    /// Reads each of the others until two readings in a row agree; notes in `shared` the most that two had in common.
+    fn read_again(
+        &mut self,
+        target: &mut Target,
+        shared: &mut [Option<Vec<Place>>],
+    ) -> io::Result<()> {
+        let threads = self.walk.threads.iter_mut().zip(&mut self.places);
+        for ((thread, settled), shared) in threads.zip(shared) {
             for _ in 0..READINGS {
-                let again = chain_again(heap, &mut self.pages, thread.state, &thread.chain)?;
-                let before = std::mem::replace(&mut thread.chain, again);
-                let common = common(&before, &thread.chain);
-                let Some(places) = places(heap, &common) else {
-                    continue;
-                };
-                if before == thread.chain && before.is_whole {
-                    settled.places.insert(thread.state, places);
+                if settled.is_some() {
                     break;
                 }
-                let known = self.shared.get(&thread.state).map_or(0, Vec::len);
-                if places.len() > known {
-                    self.shared.insert(thread.state, places);
+                let again = chain_again(target.heap, target.pages, thread.state, &thread.chain)?;
+                let before = std::mem::replace(&mut thread.chain, again);
+                let common = common(&before, &thread.chain);
+                let found = places(target.heap, &common);
+                if before == thread.chain && before.is_whole {
+                    *settled = found;
+                } else if found.as_ref().map_or(0, Vec::len) > shared.as_ref().map_or(0, Vec::len) {
+                    *shared = found;
                 }
             }
         }
         Ok(())
     }
 
-    /// Reads each once more, in the hope that it has handed the GIL over.
-    fn read_between_looks(&mut self, target: &mut Target, settled: &mut Settled) -> io::Result<()> {
+    /// Reads each of the others once more, in the hope that it has handed the GIL over.
+    fn read_between_looks(&mut self, target: &mut Target) -> io::Result<()> {
         let before = target.gils.look(target.heap)?;
-        for thread in &mut self.running {
-            let pages = &mut self.pages;
-            thread.chain = chain_again(target.heap, pages, thread.state, &thread.chain)?;
+        let mut all = Vec::with_capacity(self.places.len());
+        for (thread, settled) in self.walk.threads.iter_mut().zip(&self.places) {
+            if settled.is_some() {
+                all.push(None);
+                continue;
+            }
+            thread.chain = chain_again(target.heap, target.pages, thread.state, &thread.chain)?;
+            all.push(whole(target.heap, &thread.chain));
         }
-        let found = places_of(target.heap, &self.running);
-        let found = self.running.iter().zip(found);
-        settled.take(target.heap, target.gils, &before, found)
+        self.gils = target.gils.look(target.heap)?;
+        self.take(target, &before, all);
+        Ok(())
     }
 }
 
@@ -203,5 +200,9 @@ fn common(one: &Chain, other: &Chain) -> Chain {
         }
     }
     frames.reverse();
-    Chain { frames, is_whole }
+    Chain {
+        frames,
+        is_whole,
+        ..Chain::default()
+    }
 }

@@ -31,8 +31,24 @@ pub struct RawFrame {
 pub struct Chain {
     /// Innermost first.
     pub frames: Vec<RawFrame>,
+    /// Frames of C code between them.
+    pub of_c: Vec<u64>,
     /// The last one is the outermost; false where the chain led astray.
     pub is_whole: bool,
+}
+
+impl Chain {
+    /// A number that tells it from other chains.
+    pub fn fingerprint(&self) -> u64 {
+        let words = self
+            .frames
+            .iter()
+            .flat_map(|frame| [frame.addr, frame.code, frame.instruction]);
+        // FNV-1a over words, with a rotation so that high bits come down.
+        words.fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+            (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29)
+        })
+    }
 }
 
 /// A thread state.
@@ -128,7 +144,7 @@ fn chain(heap: &mut Heap, state: u64, room: usize) -> Chain {
         if steps.is_power_of_two() {
             met = addr;
         }
-        next = match frame(heap, addr, &mut chain.frames) {
+        next = match frame(heap, addr, &mut chain) {
             Some(back) => Some(back),
             None => return chain,
         };
@@ -159,8 +175,13 @@ pub fn chain_again(
     }
     // To the end of the last field that is read of it.
     let length = if heap.layout.minor < 11 { 108 } else { 75 };
-    for frame in &last.frames {
-        pages.want(frame.addr, length);
+    for addr in last
+        .frames
+        .iter()
+        .map(|frame| frame.addr)
+        .chain(last.of_c.iter().copied())
+    {
+        pages.want(addr, length);
     }
     pages.fetch()?;
     std::mem::swap(&mut heap.pages, pages);
@@ -183,7 +204,7 @@ fn innermost(heap: &mut Heap, state: u64) -> Option<u64> {
 }
 
 /// Enters the frame at `addr`, if it is one of Python, and tells its caller.
-fn frame(heap: &mut Heap, addr: u64, into: &mut Vec<RawFrame>) -> Option<u64> {
+fn frame(heap: &mut Heap, addr: u64, into: &mut Chain) -> Option<u64> {
     let fields = &heap.layout.frame;
     let back = heap.u64_in(addr, fields.back)?;
     let owner = match fields.owner.exists() {
@@ -194,6 +215,7 @@ fn frame(heap: &mut Heap, addr: u64, into: &mut Vec<RawFrame>) -> Option<u64> {
         .contains(&owner)
         .then_some(())?;
     if owner > OWNED_BY_OBJECT {
+        into.of_c.push(addr);
         return Some(back);
     }
     let code = heap.u64_in(addr, fields.code)?;
@@ -201,7 +223,7 @@ fn frame(heap: &mut Heap, addr: u64, into: &mut Vec<RawFrame>) -> Option<u64> {
         true => heap.u64_in(addr, fields.instr)?,
         false => i64::from(heap.i32_in(addr, fields.lasti)?).cast_unsigned(),
     };
-    into.push(RawFrame {
+    into.frames.push(RawFrame {
         addr,
         code: if heap.layout.minor < 14 {
             code

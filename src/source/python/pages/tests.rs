@@ -140,6 +140,27 @@ fn what_is_held_stays_until_it_is_renewed() {
 }
 
 #[test]
+fn spots_are_read_before_and_after_a_renewal() {
+    let mut pages = pages(true);
+    for page in [3, 4, 20] {
+        pages.u8(page * AT).unwrap();
+    }
+    let calls = pages.calls;
+    let between = pages.renew_between::<4>(&[5 * AT, 3 * AT + 1]).unwrap();
+    assert_eq!(pages.calls, calls + 1, "all with one call");
+    let spots = vec![[5; 4], [3; 4]];
+    let want = Between {
+        before: spots.clone(),
+        after: spots,
+    };
+    assert_eq!(between, Some(want));
+    assert_eq!(pages.u8(20 * AT), Some(20));
+    assert_eq!(pages.calls, calls + 1);
+    let bad = pages.renew_between::<4>(&[5 * AT, 7 * AT]).unwrap();
+    assert_eq!((bad, pages.u8(20 * AT)), (None, Some(20)));
+}
+
+#[test]
 fn no_more_pages_are_held_than_allowed() {
     let mut pages = Pages::new(Box::new(Numbers { splits: true }), 3);
     let read: Vec<_> = [1, 2, 3, 4].map(|page| pages.u8(page * AT)).to_vec();
