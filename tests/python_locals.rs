@@ -2,7 +2,11 @@
 //!
 //! Needs the right to read other processes of the same user.
 
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends at the first surprise"
+)]
 
 // Other tests use more of it.
 #[expect(dead_code, reason = "shared with the tests of stacks")]

@@ -61,7 +61,7 @@ impl Look<'_> {
         // Outermost are the frames of threading.
         let outer = stack.len().saturating_sub(8);
         for (at, frame) in stack.iter().enumerate().skip(outer).rev() {
-            let Some(site) = self.site(frame.code).filter(|site| is_worker(site)) else {
+            let Some(site) = self.site(frame.code).filter(is_worker) else {
                 continue;
             };
             let reference = self.variable(frame, &site, "executor_reference")?;

@@ -228,10 +228,10 @@ impl Look<'_> {
         }
         for task in found.list.iter().skip(first) {
             let event_loop = task.event_loop.0;
-            if !running.contains_key(&event_loop) {
-                running.insert(event_loop, None);
+            running.entry(event_loop).or_insert_with(|| {
                 order.push(event_loop);
-            }
+                None
+            });
         }
         for object in order {
             let tid = running.get(&object).copied().flatten();
