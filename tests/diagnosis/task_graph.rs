@@ -176,7 +176,7 @@ fn waits_in_words() {
         ),
     ];
     for (on, call, want) in cases {
-        let first = task(1, "Task-1", "f /a.py:1").on(on);
+        let first = task(1, "Task-1", "f /a.py:1 | get pkg+net/stream.py:4").on(on);
         let mut read = tasks(
             Moment(0),
             10,
@@ -184,12 +184,26 @@ fn waits_in_words() {
         );
         read.pools = vec![pool(PoolKind::Executor, Some("asyncio_"), 5, 5, 12)];
         let standing = Standing::of(Arc::new(read));
-        assert_eq!(words::call(first.wait.as_ref().unwrap()), call);
+        assert_eq!(words::awaits(&first).as_deref(), Some(call));
         assert_eq!(
             words::of(standing.graph().unwrap(), 0).as_deref(),
             Some(want)
         );
     }
+}
+
+/// A bare future that the application awaits itself: to name the function once more would say nothing.
+#[test]
+fn a_future_goes_by_its_class_where_the_application_awaits_it() {
+    let on = || WaitOn::Future {
+        class: "Future".into(),
+        call: Some("changes".into()),
+    };
+    let own = task(1, "Task-1", "replay /a.py:9 | changes /a.py:5").on(on());
+    assert_eq!(words::awaits(&own).as_deref(), Some("Future"));
+    let lib = task(1, "Task-1", "replay /a.py:9 | changes pkg+feed/api.py:5").on(on());
+    assert_eq!(words::awaits(&lib).as_deref(), Some("changes"));
+    assert_eq!(words::awaits(&own.is(TaskState::Runnable)), None);
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn holders(stuck: &Stuck) -> String {
         .take(NAMED)
         .filter_map(|at| {
             let task = graph.task(*at)?;
-            let waits = task::waits(task).map(|w| format!(", {}", task::words::call(w)));
+            let waits = task::words::awaits(task).map(|call| format!(", {call}"));
             Some(task_words::task_in_place(task) + &waits.unwrap_or_default())
         })
         .collect();

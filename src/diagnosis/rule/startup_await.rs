@@ -118,12 +118,12 @@ fn innermost_own<'a>(stand: &'a Stand) -> Option<&'a Frame> {
 fn way(stand: &Stand, track: &Track) -> Option<String> {
     let chain = task_words::chain(stand.graph, &stand.way);
     let first = stand.way.first().and_then(|at| stand.graph.task(*at))?;
-    let looks = track.standing.place(stand.end.id).map_or(0, |p| p.looks);
-    (!chain.is_empty()).then(|| {
-        format!(
-            "{}: {chain}, the same at {} (asyncio tasks)",
-            first.name,
-            super::count(looks as usize, "look")
-        )
-    })
+    let place = track.standing.place(stand.end.id)?;
+    let how = match (place.looks, place.since == place.still_since) {
+        // Where no thread runs, one reading holds for as long.
+        (1, true) => "and no thread has run since".to_owned(),
+        (1, false) => "in the same function throughout".to_owned(),
+        (n, _) => format!("the same at {n} looks"),
+    };
+    (!chain.is_empty()).then(|| format!("{}: {chain}, {how} (asyncio tasks)", first.name))
 }

@@ -29,7 +29,7 @@ pub(super) fn chain(graph: &Graph, way: &[usize]) -> String {
 
 /// The call that a task waits in, for a sentence.
 pub(super) fn call(task: &Task) -> String {
-    task::waits(task).map_or_else(|| "something".to_owned(), words::call)
+    words::awaits(task).unwrap_or_else(|| "something".to_owned())
 }
 
 /// `Task-3 in rebuild_index (app/index.py:24)`.

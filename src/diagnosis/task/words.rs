@@ -5,8 +5,18 @@ use crate::diagnosis::frames::short_file;
 use crate::diagnosis::words::duration;
 use crate::snapshot::{Entered, JobState, ObjectId, Pool, PoolKind, QueueCall, Task, Wait, WaitOn};
 
-/// The call alone: `Event.wait`, `connect to 10.0.0.5:5432`, `gather`.
-pub fn call(wait: &Wait) -> String {
+/// The call alone that a task waits in: `Event.wait`, `connect to 10.0.0.5:5432`, `gather`. A bare future goes by the function
+/// that awaits it, or by its class where that is the application's own: the task's place says it then.
+pub fn awaits(task: &Task) -> Option<String> {
+    let wait = super::waits(task)?;
+    let in_own_code = task.frames.last().is_some_and(|f| !f.is_library());
+    Some(match &wait.on {
+        WaitOn::Future { class, .. } if in_own_code => class.clone(),
+        _ => call(wait),
+    })
+}
+
+fn call(wait: &Wait) -> String {
     match &wait.on {
         WaitOn::Sleep { .. } => "sleep".to_owned(),
         WaitOn::Event { .. } => "Event.wait".to_owned(),
@@ -59,7 +69,7 @@ pub fn of(graph: &Graph, at: usize) -> Option<String> {
         WaitOn::Task { id } => format!("waits for {}", name_of(graph, *id)),
         WaitOn::Job { state } => job(*state, &graph.tasks.pools),
         WaitOn::Process => "waits for its child process".to_owned(),
-        WaitOn::Connect { .. } | WaitOn::Future { .. } => call(wait),
+        WaitOn::Connect { .. } | WaitOn::Future { .. } => return awaits(task),
     })
 }
 

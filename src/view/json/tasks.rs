@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::diagnosis::Diagnosis;
-use crate::diagnosis::task::{self, words};
+use crate::diagnosis::task::words;
 use crate::snapshot::{Gap, Process, Snapshot, Task, TaskState};
 
 /// The source of the gaps that are made here.
@@ -24,7 +24,7 @@ fn value(task: &Task) -> Value {
     json!({
         "name": task.name,
         "state": state(task.state),
-        "awaits": task::waits(task).map(words::call),
+        "awaits": words::awaits(task),
         "frames": super::frames(&task.frames),
     })
 }

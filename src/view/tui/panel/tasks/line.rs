@@ -100,8 +100,8 @@ impl View<'_> {
 
     /// What it does or waits for, then what the blocks around it say.
     fn words(&self, row: &Row, task: &Task, at_rest: bool) -> Vec<String> {
-        if let Some(wait) = task::waits(task).filter(|_| at_rest) {
-            return vec![format!("at rest ({})", words::call(wait))];
+        if let Some(call) = words::awaits(task).filter(|_| at_rest) {
+            return vec![format!("at rest ({call})")];
         }
         let state = match task.state {
             TaskState::Running => Some("running".to_owned()),
