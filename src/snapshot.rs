@@ -22,7 +22,7 @@ pub use signal::signal_name;
 pub use socket::{
     Connection, Connections, Family, Listener, ListenerState, NetNs, TcpCounters, TcpState,
 };
-pub use stack::{Activity, Frame, Intent, ReadBy, Stack, Stacks};
+pub use stack::{Activity, Frame, FrameLocals, Intent, Local, Locals, ReadBy, Stack, Stacks};
 pub use syscall::syscall_name;
 pub use task::{
     Entered, EventLoop, JobState, LoopKind, ObjectId, Pool, PoolKind, QueueCall, Task, TaskState,

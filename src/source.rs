@@ -9,5 +9,6 @@ pub mod privilege;
 pub mod procfs;
 pub mod python;
 pub mod sampler;
+pub mod secret;
 pub mod sock_diag;
 pub mod text;

