@@ -14,10 +14,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use super::sock_diag::single::{TcpTimes, UnixPeer};
 use super::sock_diag::{Diag, DiagError};
 use crate::snapshot::{Connection, Gap, Moment, NetNs};
 
 mod counters;
+pub mod datagram;
 mod interfaces;
 mod known;
 mod table;
@@ -82,6 +84,20 @@ impl Namespaces {
         wanted: &dyn Fn(u64) -> bool,
     ) -> Option<Vec<Connection>> {
         self.known.get_mut(&netns)?.connections(wanted)
+    }
+
+    /// When a connection in this namespace was last used; `None` if that cannot be told.
+    pub fn tcp_times(&mut self, netns: u64, connection: &Connection) -> Option<TcpTimes> {
+        self.known
+            .get_mut(&netns)?
+            .diag()?
+            .tcp_times(connection)
+            .ok()?
+    }
+
+    /// What a unix socket in this namespace is connected to; `None` if it is none, or that cannot be told.
+    pub fn unix_peer(&mut self, netns: u64, inode: u64) -> Option<UnixPeer> {
+        self.known.get_mut(&netns)?.diag()?.unix_peer(inode).ok()
     }
 
     /// Through whom a namespace is seen now; `None` if nobody is in it.

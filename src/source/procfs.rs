@@ -26,6 +26,7 @@ pub(crate) mod identity;
 mod look;
 mod stat;
 mod threads;
+pub mod waiting;
 mod waits;
 
 use look::{Known, Look};

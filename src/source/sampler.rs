@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::clock::now;
 use super::intent::IntentReader;
 use super::netns::Namespaces;
+use super::procfs::waiting::WaitReader;
 use super::procfs::{Depth, Looking, ProcError, ProcReader};
 use super::python::{StackReader, StackRequest};
 use super::{clock, memory, privilege};
@@ -26,6 +27,7 @@ use crate::snapshot::{
 
 mod ledger;
 mod roster;
+mod waits;
 
 use ledger::Ledger;
 use roster::{Entry, Roster};
@@ -58,6 +60,7 @@ pub struct Sampler {
     connections: BTreeMap<ProcessKey, Arc<Connections>>,
     connections_at: Moment,
     connections_cost: Duration,
+    waits: WaitReader,
 }
 
 const NEWBORN_S: f64 = 10.0;
@@ -90,6 +93,7 @@ impl Sampler {
             connections: BTreeMap::new(),
             connections_at: Moment(0),
             connections_cost: Duration::ZERO,
+            waits: WaitReader::default(),
         }
     }
 
@@ -120,6 +124,7 @@ impl Sampler {
         self.read_namespaces(wishes, began);
         self.read_processes(wishes, began);
         self.read_connections(wishes, began);
+        self.read_waits(wishes, began);
         self.read_stacks(wishes, began);
         self.assemble(began)
     }

@@ -23,6 +23,7 @@ pub mod frame;
 pub mod half_open;
 pub mod reply;
 mod rows;
+pub mod single;
 pub(in crate::source) mod sys;
 
 use dump::DumpSocket;

@@ -54,15 +54,15 @@ pub fn read_connections(
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct TcpRow {
+pub(super) struct TcpRow {
     local: (IpAddr, u16),
-    peer: (IpAddr, u16),
+    pub(super) peer: (IpAddr, u16),
     state: TcpState,
     send_q: u32,
     recv_q: u32,
     retransmits: u8,
     uid: u32,
-    inode: u64,
+    pub(super) inode: u64,
 }
 
 impl TcpRow {
@@ -113,7 +113,7 @@ fn read_tcp(directory: &str) -> io::Result<Vec<TcpRow>> {
 }
 
 /// One row per line that parses: the heading does not, nor does a line that is cut off.
-fn parse_tcp(bytes: &[u8]) -> Vec<TcpRow> {
+pub(super) fn parse_tcp(bytes: &[u8]) -> Vec<TcpRow> {
     let lines = bytes.split(|&b| b == b'\n');
     lines
         .filter_map(|line| parse_tcp_line(std::str::from_utf8(line).ok()?))
@@ -211,7 +211,7 @@ fn split_columns<const N: usize>(line: &[u8]) -> Option<([&str; N], &[u8])> {
     Some((columns, rest))
 }
 
-fn read(path: &str) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use crate::snapshot::{Connections, Frame, Gap, Intent, Moment, Process, Python};
+use crate::snapshot::{Connections, Frame, Gap, Intent, Moment, Process, Python, ThreadWait};
 use crate::source::intent::{IntentReader, Search};
 use crate::source::procfs::ProcError;
 use crate::source::python::{StackAnswer, StackError};
@@ -13,6 +13,8 @@ pub struct Entry {
     pub process: Process,
     pub python: Option<Python>,
     pub full_at: Moment,
+    /// What its threads wait for, while it is looked at closely.
+    pub waits: Option<Arc<Vec<ThreadWait>>>,
     /// Somebody has opened a socket that listens since the descriptors were listed.
     pub(super) sockets_moved: bool,
     /// What the threads had run when the descriptors were listed.
@@ -37,6 +39,7 @@ impl Entry {
             process,
             python,
             full_at: Moment(0),
+            waits: None,
             sockets_moved: false,
             full_marks: Vec::new(),
             record: None,
@@ -123,6 +126,7 @@ impl Entry {
         let mut process = self.process.clone();
         process.python.clone_from(&self.python);
         process.connections = connections.cloned();
+        process.waits.clone_from(&self.waits);
         let record = Arc::new(process);
         self.record = Some(record.clone());
         record
