@@ -16,8 +16,10 @@ pub mod phase;
 pub mod pool;
 pub mod rule;
 pub mod sockets;
+pub mod stuck;
 pub mod thresholds;
 pub mod traits;
+pub mod waits;
 pub mod why;
 
 pub use analyst::Analyst;
@@ -336,6 +338,16 @@ pub enum Code {
     FdExhausted,
     ThreadpoolExhausted,
     ReloaderWithoutChild,
+    ConnectHang,
+    PeerSilent,
+    DnsHang,
+    SubprocessWait,
+    FileWait,
+    StdinWait,
+    DebuggerWait,
+    LockWait,
+    ThreadDeadlock,
+    ForkDeadlock,
 }
 
 impl Code {
@@ -356,6 +368,16 @@ impl Code {
             Self::FdExhausted => "fd-exhausted",
             Self::ThreadpoolExhausted => "threadpool-exhausted",
             Self::ReloaderWithoutChild => "reloader-without-child",
+            Self::ConnectHang => "connect-hang",
+            Self::PeerSilent => "peer-silent",
+            Self::DnsHang => "dns-hang",
+            Self::SubprocessWait => "subprocess-wait",
+            Self::FileWait => "file-wait",
+            Self::StdinWait => "stdin-wait",
+            Self::DebuggerWait => "debugger-wait",
+            Self::LockWait => "lock-wait",
+            Self::ThreadDeadlock => "thread-deadlock",
+            Self::ForkDeadlock => "fork-deadlock",
         }
     }
 }

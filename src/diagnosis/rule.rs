@@ -13,13 +13,21 @@ use crate::snapshot::{ListenerState, Moment, Snapshot};
 
 mod accept_queue;
 mod bound_not_listening;
+mod connect_hang;
 mod crash_loop;
+mod debugger_wait;
+mod dns_hang;
 mod fd_exhausted;
+mod file_wait;
 mod import;
+mod lock_wait;
 mod loop_blocked;
 mod no_worker_accepting;
+mod peer_silent;
 mod reloader_without_child;
 mod startup;
+mod stdin_wait;
+mod subprocess_wait;
 mod threadpool_exhausted;
 mod worker_stopped;
 
@@ -58,6 +66,16 @@ const RULES: &[Rule] = &[
     reloader_without_child::examine,
     fd_exhausted::examine,
     threadpool_exhausted::examine,
+    debugger_wait::examine,
+    stdin_wait::examine,
+    lock_wait::examine_fork,
+    lock_wait::examine_deadlock,
+    connect_hang::examine,
+    dns_hang::examine,
+    peer_silent::examine,
+    subprocess_wait::examine,
+    file_wait::examine,
+    lock_wait::examine,
     import::examine_blocked,
     startup::examine_blocked,
     loop_blocked::examine,

@@ -1,0 +1,333 @@
+//! Who keeps a server from serving by waiting, and for what: the thread that imports or starts the application, or the one
+//! that should turn the loop or take the next request. Rules ask for one reason each, so that two of them never name the
+//! same wait.
+//!
+//! A thread that idles in a loop, waits for work or for a connection to accept is none of them, and on a server that serves
+//! nobody is.
+
+use super::history::Track;
+use super::rule::{Case, Verdict, seconds, socket_evidence};
+use super::{Culprit, Finding, Member, Phase, Severity, frames, phase, waits};
+use crate::snapshot::{Activity, Frame, Stack, ThreadWait};
+
+mod locks;
+mod reason;
+
+pub use locks::{LockCase, forked_from, lock_case, since_birth};
+pub use reason::{Reason, reason};
+
+/// A thread that waits, and should not.
+#[derive(Debug, Clone, Copy)]
+pub struct Stuck<'a> {
+    /// Whose it is.
+    pub member: &'a Member,
+    /// What is remembered of that process.
+    pub track: &'a Track,
+    /// The thread's stack.
+    pub stack: &'a Stack,
+    /// The main thread waits for this one, which is another.
+    pub behind_main: bool,
+    /// What it waits for, where that could be found out.
+    pub wait: Option<&'a ThreadWait>,
+    /// What it keeps from happening.
+    pub stage: Stage,
+    /// Seconds that it has been so, at least.
+    pub stood_s: f64,
+    /// How bad that is.
+    pub severity: Severity,
+}
+
+/// What does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The application is being imported.
+    Import,
+    /// Its startup runs.
+    Startup,
+    /// It has served, and its loop or worker is held.
+    Service,
+}
+
+/// Whether somebody is stuck.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// Nobody.
+    Nobody,
+    /// Not for long enough to tell.
+    NotYet,
+    /// This one, who was first.
+    This(Stuck<'a>),
+}
+
+/// The thread that keeps the server from serving.
+pub fn find<'a>(case: &Case<'a>) -> Seen<'a> {
+    let mut seen = Seen::Nobody;
+    for candidate in [importing(case), starting(case), serving(case)] {
+        match candidate {
+            Seen::This(stuck) => return Seen::This(behind(case, stuck)),
+            Seen::NotYet => seen = Seen::NotYet,
+            Seen::Nobody => {}
+        }
+    }
+    seen
+}
+
+fn importing<'a>(case: &Case<'a>) -> Seen<'a> {
+    let Some((member, track)) = case.boots(Phase::Importing) else {
+        return Seen::Nobody;
+    };
+    let (age, busy) = (case.age_s(member), is_busy(track));
+    let old = age >= case.thresholds.slow_boot_s && case.observed_s() >= case.thresholds.observed_s;
+    standing(case, member, track, Stage::Import, !busy, old)
+}
+
+fn starting<'a>(case: &Case<'a>) -> Seen<'a> {
+    let Some((member, track)) = case.boots(Phase::Starting) else {
+        return Seen::Nobody;
+    };
+    let waits = !is_busy(track);
+    standing(case, member, track, Stage::Startup, waits, true)
+}
+
+fn standing<'a>(
+    case: &Case<'a>,
+    member: &'a Member,
+    track: &'a Track,
+    stage: Stage,
+    waits: bool,
+    old: bool,
+) -> Seen<'a> {
+    let Some(stack) = member.process.main_stack().filter(|s| waits && !idles(s)) else {
+        return Seen::Nobody;
+    };
+    let stood = track.same_place_s(case.at).unwrap_or(0.0);
+    if !old || stood < case.thresholds.standing_s || track.place.looks < 3 {
+        return Seen::NotYet;
+    }
+    Seen::This(Stuck {
+        member,
+        track,
+        stack,
+        behind_main: false,
+        wait: wait_of(member, stack),
+        stage,
+        stood_s: stood,
+        severity: case.severity_of_delay(case.age_s(member)),
+    })
+}
+
+/// The worker that has been held longest, of those that have served.
+fn serving<'a>(case: &Case<'a>) -> Seen<'a> {
+    let stalled = case.workers().filter(|m| m.phase == Phase::Stalled);
+    let held = stalled.filter_map(|m| held(case, m));
+    held.max_by(|a, b| a.stood_s.total_cmp(&b.stood_s))
+        .map_or(Seen::Nobody, |stuck| {
+            if stuck.stood_s < case.thresholds.loop_blocked_s {
+                Seen::NotYet
+            } else {
+                Seen::This(stuck)
+            }
+        })
+}
+
+fn held<'a>(case: &Case<'a>, member: &'a Member) -> Option<Stuck<'a>> {
+    let track = case.track(member)?;
+    let stack = member.process.main_stack().filter(|s| !idles(s))?;
+    if track.place.looks < 3 || is_busy(track) {
+        return None;
+    }
+    let waiting = case.depth().unwrap_or(0) > 0;
+    let (stood_s, severity) = match phase::loop_blocked_s(&member.process, track, case.at) {
+        Some(held) if waiting || held >= case.thresholds.loop_blocked_critical_s => {
+            (held, Severity::Critical)
+        }
+        Some(held) => (held, Severity::Warning),
+        // A worker without a loop is new each time its master has lost patience: the server has stood for longer than it.
+        None => {
+            let queue = case.listening().filter_map(|l| {
+                let queue = case.history.queue(l.netns, l.socket.inode)?;
+                Some(queue.stuck_s(case.at))
+            });
+            let stuck = queue.fold(0.0, f64::max);
+            (stuck, case.severity_of_stall(stuck))
+        }
+    };
+    Some(Stuck {
+        member,
+        track,
+        stack,
+        behind_main: false,
+        wait: wait_of(member, stack),
+        stage: Stage::Service,
+        stood_s,
+        severity,
+    })
+}
+
+/// The loop waits in its poll: for whatever may come.
+fn idles(stack: &Stack) -> bool {
+    stack.activity == Activity::Stopped
+        || stack.activity == Activity::Selector
+            && frames::has_loop(stack)
+            && !frames::loop_runs_application(stack)
+}
+
+fn is_busy(track: &Track) -> bool {
+    track.cpu_percent().is_some_and(|cpu| cpu > 20.0)
+}
+
+fn wait_of<'a>(member: &'a Member, stack: &Stack) -> Option<&'a ThreadWait> {
+    member.process.wait(stack.tid?)
+}
+
+/// Where the main thread waits for another thread (join, a future's result, a queue), that one is to blame, if it stands
+/// and what it waits for is known.
+fn behind<'a>(case: &Case<'a>, main: Stuck<'a>) -> Stuck<'a> {
+    if !waits_for_thread(main.stack) {
+        return main;
+    }
+    let stacks = main.member.process.python.as_ref();
+    let stacks = stacks.and_then(|p| p.stacks.as_ref());
+    let others = stacks.iter().flat_map(|s| &s.list).filter_map(|stack| {
+        let other = Stuck {
+            stack,
+            behind_main: true,
+            wait: wait_of(main.member, stack),
+            ..main
+        };
+        let own = stack.tid != main.stack.tid && frames::application_frame(stack).is_some();
+        let reason = reason(case, &other).filter(|_| own && other.stands(case))?;
+        Some((reason == Reason::Lock, other))
+    });
+    others
+        .min_by_key(|(lock, _)| *lock)
+        .map_or(main, |(_, other)| other)
+}
+
+/// The thread waits in the standard library for another thread: to end, to answer, to set an event.
+fn waits_for_thread(stack: &Stack) -> bool {
+    stack.activity == Activity::Lock && stack.leaf().is_some_and(is_event)
+}
+
+/// A frame that waits for something to happen, and for no lock that somebody holds.
+fn is_event(leaf: &Frame) -> bool {
+    let name = leaf.function.rsplit('.').next().unwrap_or("");
+    let file = leaf.file.as_str();
+    let threads = file.ends_with("/threading.py")
+        && matches!(
+            name,
+            "wait" | "wait_for" | "join" | "_wait_for_tstate_lock" | "_shutdown" | "_join_thread"
+        );
+    threads || file.ends_with("/queue.py") || file.contains("/concurrent/futures/")
+}
+
+impl Stuck<'_> {
+    /// True if this very thread has not moved for long enough to tell.
+    fn stands(&self, case: &Case) -> bool {
+        let slept = self.wait.map(|w| case.at.seconds_since(w.since));
+        let unmoved = case.at.seconds_since(self.track.threads_moved);
+        slept.unwrap_or(0.0).max(unmoved) >= case.thresholds.standing_s
+    }
+
+    /// The application's own frame, or the innermost one that there is.
+    pub fn frame(&self) -> Option<&Frame> {
+        frames::application_frame(self.stack)
+            .map(|(_, frame)| frame)
+            .or(self.stack.leaf())
+    }
+
+    /// What does not go on, as the beginning of a sentence: `startup`, `the import of module app`.
+    pub fn subject(&self) -> String {
+        let pid = self.member.process.key.pid;
+        match self.stage {
+            Stage::Import => match self.track.modules.back() {
+                Some(module) => format!("the import of module {module}"),
+                None => "the import of the application".into(),
+            },
+            Stage::Startup => "startup".into(),
+            Stage::Service if frames::has_loop(self.stack) => {
+                format!("the event loop of pid {pid}")
+            }
+            Stage::Service => format!("worker {pid}"),
+        }
+    }
+
+    /// ` in wait_for_database (app/db.py:31)`; nothing where no frame is known.
+    pub fn place(&self) -> String {
+        let place = self.frame().map(frames::place);
+        let thread = match (&self.stack.name, self.behind_main) {
+            (Some(name), true) => format!(" on thread {name}"),
+            (None, true) => " on another thread".into(),
+            _ => String::new(),
+        };
+        place
+            .map(|p| format!(" in {p}{thread}"))
+            .unwrap_or_default()
+    }
+
+    /// What it leads to, as the end of a sentence.
+    pub fn effect(&self, case: &Case) -> String {
+        let age = seconds(case.age_s(self.member));
+        match (self.stage, case.listening().next(), case.depth()) {
+            (Stage::Service, _, Some(waiting)) if waiting > 0 => {
+                format!(
+                    "{} in the accept queue",
+                    super::rule::count(waiting as usize, "connection")
+                )
+            }
+            (Stage::Service, ..) => "nothing else is served meanwhile".into(),
+            (_, Some(_), _) => {
+                format!("clients are let in and nobody takes them (process is {age} old)")
+            }
+            _ => format!("nothing listens before it ends (process is {age} old)"),
+        }
+    }
+
+    /// Fills in what every such finding has: the culprit, where it stands, the sockets.
+    pub fn complete(&self, case: &Case, found: &mut Finding) {
+        let pid = self.member.process.key.pid;
+        let tid = self.stack.tid.unwrap_or(pid);
+        found.culprit = self.frame().map(frames::culprit_of);
+        if let Some(wait) = self.wait {
+            found.evidence.insert(
+                0,
+                format!(
+                    "thread {tid} of pid {pid} {} (/proc/{pid}/task/{tid}/syscall)",
+                    is(waits::words(wait, case.at))
+                ),
+            );
+        }
+        if self.track.place.looks > 1 {
+            found.evidence.push(format!(
+                "it has been in the same functions at {} looks, {} (Python stack)",
+                self.track.place.looks,
+                seconds(self.stood_s)
+            ));
+        }
+        found.evidence.push(socket_evidence(case));
+    }
+
+    /// The application's own frame as a culprit.
+    pub fn culprit(&self) -> Option<Culprit> {
+        self.frame().map(frames::culprit_of)
+    }
+}
+
+/// `in connect() …` is not a sentence yet, `waits for …` is one.
+fn is(words: String) -> String {
+    if words.starts_with("in ") {
+        format!("is {words}")
+    } else {
+        words
+    }
+}
+
+/// The thread that keeps the server from serving, if that is why it stands; otherwise the answer of the rule that asks.
+pub fn because<'a>(case: &Case<'a>, wanted: Reason) -> Result<Stuck<'a>, Verdict> {
+    match find(case) {
+        Seen::Nobody => Err(Verdict::Clear),
+        Seen::NotYet => Err(Verdict::NotYet),
+        Seen::This(stuck) if reason(case, &stuck) == Some(wanted) => Ok(stuck),
+        Seen::This(_) => Err(Verdict::Clear),
+    }
+}
