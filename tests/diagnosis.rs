@@ -23,5 +23,7 @@ mod robust;
 mod rules;
 #[path = "diagnosis/stacks.rs"]
 mod stacks;
+#[path = "diagnosis/waits.rs"]
+mod waits;
 #[path = "diagnosis/world.rs"]
 mod world;

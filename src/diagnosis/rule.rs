@@ -19,6 +19,7 @@ mod debugger_wait;
 mod dns_hang;
 mod fd_exhausted;
 mod file_wait;
+mod fork_deadlock;
 mod import;
 mod lock_wait;
 mod loop_blocked;
@@ -28,6 +29,7 @@ mod reloader_without_child;
 mod startup;
 mod stdin_wait;
 mod subprocess_wait;
+mod thread_deadlock;
 mod threadpool_exhausted;
 mod worker_stopped;
 
@@ -68,8 +70,8 @@ const RULES: &[Rule] = &[
     threadpool_exhausted::examine,
     debugger_wait::examine,
     stdin_wait::examine,
-    lock_wait::examine_fork,
-    lock_wait::examine_deadlock,
+    fork_deadlock::examine,
+    thread_deadlock::examine,
     connect_hang::examine,
     dns_hang::examine,
     peer_silent::examine,

@@ -7,13 +7,13 @@
 
 use super::history::Track;
 use super::rule::{Case, Verdict, seconds, socket_evidence};
-use super::{Culprit, Finding, Member, Phase, Severity, frames, phase, waits};
-use crate::snapshot::{Activity, Frame, Stack, ThreadWait};
+use super::{Finding, Member, Phase, Severity, frames, phase, waits};
+use crate::snapshot::{Activity, Frame, Stack, TcpState, ThreadWait, WaitTarget};
 
 mod locks;
 mod reason;
 
-pub use locks::{LockCase, forked_from, lock_case, since_birth};
+pub use locks::{LockCase, forked_from, has_inherited, lock_case};
 pub use reason::{Reason, reason};
 
 /// A thread that waits, and should not.
@@ -101,7 +101,7 @@ fn standing<'a>(
         return Seen::Nobody;
     };
     let stood = track.same_place_s(case.at).unwrap_or(0.0);
-    if !old || stood < case.thresholds.standing_s || track.place.looks < 3 {
+    if !old || stood < case.thresholds.doubtless_s || track.place.looks < 3 {
         return Seen::NotYet;
     }
     Seen::This(Stuck {
@@ -229,6 +229,18 @@ impl Stuck<'_> {
         slept.unwrap_or(0.0).max(unmoved) >= case.thresholds.standing_s
     }
 
+    /// Seconds that it has waited, at least: what was seen, or what the kernel knows of the time before.
+    pub fn lasted_s(&self, case: &Case) -> f64 {
+        let told = self.wait.and_then(|wait| match &wait.on {
+            WaitTarget::Tcp(tcp) if tcp.state == TcpState::SynSent => {
+                Some(waits::connecting_s(tcp.retransmits))
+            }
+            WaitTarget::Tcp(_) => waits::silent_s(wait, case.at),
+            _ => None,
+        });
+        told.unwrap_or(0.0).max(self.stood_s)
+    }
+
     /// The application's own frame, or the innermost one that there is.
     pub fn frame(&self) -> Option<&Frame> {
         frames::application_frame(self.stack)
@@ -306,11 +318,6 @@ impl Stuck<'_> {
         }
         found.evidence.push(socket_evidence(case));
     }
-
-    /// The application's own frame as a culprit.
-    pub fn culprit(&self) -> Option<Culprit> {
-        self.frame().map(frames::culprit_of)
-    }
 }
 
 /// `in connect() …` is not a sentence yet, `waits for …` is one.
@@ -324,10 +331,26 @@ fn is(words: String) -> String {
 
 /// The thread that keeps the server from serving, if that is why it stands; otherwise the answer of the rule that asks.
 pub fn because<'a>(case: &Case<'a>, wanted: Reason) -> Result<Stuck<'a>, Verdict> {
-    match find(case) {
-        Seen::Nobody => Err(Verdict::Clear),
-        Seen::NotYet => Err(Verdict::NotYet),
-        Seen::This(stuck) if reason(case, &stuck) == Some(wanted) => Ok(stuck),
-        Seen::This(_) => Err(Verdict::Clear),
+    let stuck = match find(case) {
+        Seen::Nobody => return Err(Verdict::Clear),
+        Seen::NotYet => return Err(Verdict::NotYet),
+        Seen::This(stuck) => stuck,
+    };
+    if reason(case, &stuck) != Some(wanted) {
+        return Err(Verdict::Clear);
     }
+    let doubtless = match wanted {
+        Reason::Stdin | Reason::Debugger => true,
+        Reason::Lock => matches!(lock_case(case, &stuck), LockCase::Alone),
+        _ => false,
+    };
+    let enough = if doubtless {
+        case.thresholds.doubtless_s
+    } else {
+        case.thresholds.standing_s
+    };
+    if stuck.stage != Stage::Service && stuck.lasted_s(case) < enough {
+        return Err(Verdict::NotYet);
+    }
+    Ok(stuck)
 }

@@ -14,7 +14,7 @@ const WORTH_S: f64 = 1.0;
 
 /// `in connect() to 10.0.0.5:5432, SYN-SENT, 4 retransmits, for 37 s`.
 pub fn words(wait: &ThreadWait, at: Moment) -> String {
-    let what = what(wait, at);
+    let what = what(wait, Some(at));
     let slept = at.seconds_since(wait.since);
     let told = matches!(wait.on, WaitTarget::Sleep { .. }) || silent_s(wait, at).is_some();
     if slept < WORTH_S || told {
@@ -23,8 +23,12 @@ pub fn words(wait: &ThreadWait, at: Moment) -> String {
     format!("{what}, for {}", seconds(slept))
 }
 
-/// The same without how long.
-pub fn what(wait: &ThreadWait, at: Moment) -> String {
+/// The same without anything that changes from look to look, so that threads that do the same can be counted.
+pub fn brief(wait: &ThreadWait) -> String {
+    what(wait, None)
+}
+
+fn what(wait: &ThreadWait, at: Option<Moment>) -> String {
     let call = call_name(wait.call);
     match &wait.on {
         WaitTarget::Tcp(tcp) => format!("in {call} {}", of_tcp(wait, tcp, at)),
@@ -75,10 +79,12 @@ pub fn what(wait: &ThreadWait, at: Moment) -> String {
         },
         WaitTarget::Futex { timed: false, .. } => "waits for a lock".into(),
         WaitTarget::Futex { timed: true, .. } => "waits for a lock for a limited time".into(),
-        WaitTarget::Sleep { until } => match until.map(|until| until.seconds_since(at)) {
-            Some(left) if left > 0.0 => format!("sleeps, {} left", seconds(left)),
-            _ => "sleeps".into(),
-        },
+        WaitTarget::Sleep { until } => {
+            match until.zip(at).map(|(until, at)| until.seconds_since(at)) {
+                Some(left) if left > 0.0 => format!("sleeps, {} left", seconds(left)),
+                _ => "sleeps".into(),
+            }
+        }
     }
 }
 
@@ -175,7 +181,7 @@ fn call_name(number: i64) -> String {
     format!("{}()", syscall_name(number))
 }
 
-fn of_tcp(wait: &ThreadWait, tcp: &TcpWait, at: Moment) -> String {
+fn of_tcp(wait: &ThreadWait, tcp: &TcpWait, at: Option<Moment>) -> String {
     let peer = address(tcp.peer);
     match tcp.state {
         TcpState::SynSent if wait.call == libc::SYS_connect => {
@@ -194,7 +200,8 @@ fn of_tcp(wait: &ThreadWait, tcp: &TcpWait, at: Moment) -> String {
             tcp.send_q
         ),
         state => {
-            let silent = silent_s(wait, at)
+            let silent = at
+                .and_then(|at| silent_s(wait, at))
                 .filter(|s| *s >= WORTH_S)
                 .map(|s| format!(", which has sent nothing for {}", seconds(s)));
             format!(

@@ -137,6 +137,8 @@ pub struct Party {
 pub struct Child {
     /// Who it is.
     pub party: Party,
+    /// When it started; `None` if that could not be read.
+    pub started: Option<Moment>,
     /// Its scheduler state.
     pub state: ProcessState,
     /// What it sleeps in itself; `None` if it runs, or that may not be seen.

@@ -3,7 +3,7 @@
 use super::{Case, Verdict, finding, seconds};
 use crate::diagnosis::stuck::{self, Reason, Stuck};
 use crate::diagnosis::{Code, waits};
-use crate::snapshot::{Listener, ListenerState, TcpWait, WaitTarget};
+use crate::snapshot::{Listener, ListenerState, TcpState, TcpWait, WaitTarget};
 
 pub(super) fn examine(case: &Case) -> Verdict {
     let stuck = match stuck::because(case, Reason::Connect) {
@@ -30,7 +30,6 @@ pub(super) fn examine(case: &Case) -> Verdict {
         }
         _ => return Verdict::Clear,
     };
-    let lasted = lasted_s(&stuck);
     let mut found = finding(
         Code::ConnectHang,
         stuck.severity,
@@ -38,7 +37,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             "{}{} has waited at least {} for a connection to {to} ({how}): {}",
             stuck.subject(),
             stuck.place(),
-            seconds(lasted),
+            seconds(stuck.lasted_s(case)),
             stuck.effect(case)
         ),
     );
@@ -51,17 +50,9 @@ pub(super) fn examine(case: &Case) -> Verdict {
     Verdict::Found(Box::new(found))
 }
 
-/// By retransmits the kernel knows of time before anybody looked.
-fn lasted_s(stuck: &Stuck) -> f64 {
-    match stuck.wait.map(|wait| &wait.on) {
-        Some(WaitTarget::Tcp(tcp)) => stuck.stood_s.max(waits::connecting_s(tcp.retransmits)),
-        _ => stuck.stood_s,
-    }
-}
-
 fn unanswered(tcp: &TcpWait) -> String {
     match tcp.state {
-        crate::snapshot::TcpState::SynSent => waits::unanswered(tcp.retransmits),
+        TcpState::SynSent => waits::unanswered(tcp.retransmits),
         _ => "its state could not be seen".into(),
     }
 }

@@ -25,6 +25,9 @@ pub(super) fn examine(case: &Case) -> Verdict {
     );
     stuck.complete(case, &mut found);
     let first = child(&stuck);
+    found
+        .evidence
+        .extend(first.and_then(|child| runs(case, child)));
     found.evidence.extend(first.map(chain));
     let asks = first.map(waits::innermost).is_some_and(reads_stdin);
     found.remedy = if asks {
@@ -62,6 +65,15 @@ fn whom(stuck: &Stuck) -> String {
         }
         _ => "a child process".into(),
     }
+}
+
+fn runs(case: &Case, child: &Child) -> Option<String> {
+    let age = case.at.seconds_since(child.started?);
+    let pid = child.party.pid;
+    Some(format!(
+        "the child, pid {pid}, has run for {} (/proc/{pid}/stat)",
+        seconds(age)
+    ))
 }
 
 /// What the child does, down to the last of those that wait for each other.

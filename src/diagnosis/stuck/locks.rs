@@ -1,7 +1,7 @@
 //! Can the lock that a thread waits for be released, and who would do it? From stacks and from what the kernel tells of the
 //! wait; who owns a lock is not read, so most answers are likely and not proved.
 
-use super::{Case, Stuck, is_event};
+use super::{Case, Stage, Stuck, is_event};
 use crate::diagnosis::{Member, frames};
 use crate::snapshot::{Activity, Frame, Process, Stack, WaitTarget};
 
@@ -108,6 +108,15 @@ pub fn forked_from<'a>(case: &Case<'a>, member: &Member) -> Option<&'a Process> 
 }
 
 /// True if a fork has waited since it was made, as far as can be told: it has used next to no CPU time of its own.
-pub fn since_birth(process: &Process) -> bool {
+fn since_birth(process: &Process) -> bool {
     process.cpu_ns < NOTHING_DONE_NS
+}
+
+/// A fork that has done nothing yet waits for a lock that none of its own threads seems to hold.
+pub fn has_inherited(case: &Case, stuck: &Stuck) -> bool {
+    let unheld = || !matches!(lock_case(case, stuck), LockCase::Held(_));
+    stuck.stage != Stage::Service
+        && since_birth(&stuck.member.process)
+        && forked_from(case, stuck.member).is_some()
+        && unheld()
 }

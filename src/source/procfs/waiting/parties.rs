@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::super::{file, identity, stat, threads, waits};
-use crate::snapshot::{Child, ChildSleep, Party, PipeEnd, ProcessState};
+use crate::snapshot::{Child, ChildSleep, Moment, Party, PipeEnd, ProcessState};
 use crate::source::text;
 
 /// Characters of a command line for a sentence.
@@ -68,18 +68,23 @@ fn describe(pid: u32, depth: usize) -> Child {
     let child = (waits && depth > 1)
         .then(|| child_pids(pid).first().copied())
         .flatten();
+    let line = stat_of(pid);
     Child {
         party: party(pid),
-        state: state_of(pid).unwrap_or(ProcessState::Unknown),
+        started: line.as_ref().map(|(_, started)| *started),
+        state: line.map_or(ProcessState::Unknown, |(line, _)| line.state),
         sleeps,
         child: child.map(|pid| Box::new(describe(pid, depth - 1))),
     }
 }
 
-fn state_of(pid: u32) -> Option<ProcessState> {
+fn stat_of(pid: u32) -> Option<(stat::StatLine, Moment)> {
+    let units = stat::Units::of_this_machine();
     let mut room = [0u8; file::SMALL];
     let line = file::read_small(&format!("/proc/{pid}/stat"), &mut room).ok()?;
-    stat::parse_thread_stat(line).map(|(_, state)| state)
+    let line = stat::parse_stat(line, units)?;
+    let started = units.started(line.start_time);
+    Some((line, started))
 }
 
 fn sleep_of(pid: u32) -> Option<ChildSleep> {
@@ -114,14 +119,8 @@ fn numbers(text: &str) -> impl Iterator<Item = u32> {
 }
 
 fn children_by_parent(pid: u32) -> Vec<u32> {
-    let units = stat::Units::of_this_machine();
     let all = file::numbers_in("/proc", usize::MAX).unwrap_or_default();
-    let is_child = |child: &u32| {
-        let mut room = [0u8; file::SMALL];
-        let line = file::read_small(&format!("/proc/{child}/stat"), &mut room).ok();
-        line.and_then(|line| stat::parse_stat(line, units))
-            .is_some_and(|line| line.ppid == pid)
-    };
+    let is_child = |child: &u32| stat_of(*child).is_some_and(|(line, _)| line.ppid == pid);
     all.into_iter().filter(is_child).take(CHILDREN).collect()
 }
 
