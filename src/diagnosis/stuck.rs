@@ -76,17 +76,16 @@ fn importing<'a>(case: &Case<'a>) -> Seen<'a> {
     let Some((member, track)) = case.boots(Phase::Importing) else {
         return Seen::Nobody;
     };
-    let (age, busy) = (case.age_s(member), is_busy(track));
-    let old = age >= case.thresholds.slow_boot_s && case.observed_s() >= case.thresholds.observed_s;
-    standing(case, member, track, Stage::Import, !busy, old)
+    let old = case.age_s(member) >= case.thresholds.slow_boot_s
+        && case.observed_s() >= case.thresholds.observed_s;
+    standing(case, member, track, Stage::Import, old)
 }
 
 fn starting<'a>(case: &Case<'a>) -> Seen<'a> {
     let Some((member, track)) = case.boots(Phase::Starting) else {
         return Seen::Nobody;
     };
-    let waits = !is_busy(track);
-    standing(case, member, track, Stage::Startup, waits, true)
+    standing(case, member, track, Stage::Startup, true)
 }
 
 fn standing<'a>(
@@ -94,14 +93,18 @@ fn standing<'a>(
     member: &'a Member,
     track: &'a Track,
     stage: Stage,
-    waits: bool,
     old: bool,
 ) -> Seen<'a> {
-    let Some(stack) = member.process.main_stack().filter(|s| waits && !idles(s)) else {
+    let Some(stack) = member.process.main_stack().filter(|s| !idles(s)) else {
         return Seen::Nobody;
     };
+    let wait = wait_of(member, stack);
+    // A thread that has not run stands where it stood, whether its stack was read then or not.
+    let slept = wait.map_or(0.0, |wait| case.at.seconds_since(wait.since));
     let stood = track.same_place_s(case.at).unwrap_or(0.0);
-    if !old || stood < case.thresholds.doubtless_s || track.place.looks < 3 {
+    let told = track.place.looks >= 3 || slept >= case.thresholds.doubtless_s;
+    let stood = stood.max(slept);
+    if !old || !told || stood < case.thresholds.doubtless_s {
         return Seen::NotYet;
     }
     Seen::This(Stuck {
@@ -109,7 +112,7 @@ fn standing<'a>(
         track,
         stack,
         behind_main: false,
-        wait: wait_of(member, stack),
+        wait,
         stage,
         stood_s: stood,
         severity: case.severity_of_delay(case.age_s(member)),
@@ -133,7 +136,7 @@ fn serving<'a>(case: &Case<'a>) -> Seen<'a> {
 fn held<'a>(case: &Case<'a>, member: &'a Member) -> Option<Stuck<'a>> {
     let track = case.track(member)?;
     let stack = member.process.main_stack().filter(|s| !idles(s))?;
-    if track.place.looks < 3 || is_busy(track) {
+    if track.place.looks < 3 {
         return None;
     }
     let waiting = case.depth().unwrap_or(0) > 0;
@@ -148,8 +151,12 @@ fn held<'a>(case: &Case<'a>, member: &'a Member) -> Option<Stuck<'a>> {
                 let queue = case.history.queue(l.netns, l.socket.inode)?;
                 Some(queue.stuck_s(case.at))
             });
-            let stuck = queue.fold(0.0, f64::max);
-            (stuck, case.severity_of_stall(stuck))
+            let stuck = queue.fold(case.at.seconds_since(member.since), f64::max);
+            let stalled = match case.server.phase {
+                Phase::Stalled => case.at.seconds_since(case.server.since).max(stuck),
+                _ => stuck,
+            };
+            (stalled, case.severity_of_stall(stuck))
         }
     };
     Some(Stuck {
@@ -170,10 +177,6 @@ fn idles(stack: &Stack) -> bool {
         || stack.activity == Activity::Selector
             && frames::has_loop(stack)
             && !frames::loop_runs_application(stack)
-}
-
-fn is_busy(track: &Track) -> bool {
-    track.cpu_percent().is_some_and(|cpu| cpu > 20.0)
 }
 
 fn wait_of<'a>(member: &'a Member, stack: &Stack) -> Option<&'a ThreadWait> {
@@ -229,16 +232,28 @@ impl Stuck<'_> {
         slept.unwrap_or(0.0).max(unmoved) >= case.thresholds.standing_s
     }
 
-    /// Seconds that it has waited, at least: what was seen, or what the kernel knows of the time before.
+    /// Seconds that it has waited for this very thing, at least. The kernel may know of the time before anybody looked; and
+    /// who stands in one function may wait there for one thing after the other.
     pub fn lasted_s(&self, case: &Case) -> f64 {
-        let told = self.wait.and_then(|wait| match &wait.on {
+        let Some(wait) = self.wait else {
+            return self.stood_s;
+        };
+        match &wait.on {
             WaitTarget::Tcp(tcp) if tcp.state == TcpState::SynSent => {
-                Some(waits::connecting_s(tcp.retransmits))
+                self.stood_s.max(waits::connecting_s(tcp.retransmits))
             }
-            WaitTarget::Tcp(_) => waits::silent_s(wait, case.at),
-            _ => None,
-        });
-        told.unwrap_or(0.0).max(self.stood_s)
+            WaitTarget::Tcp(_) => waits::silent_s(wait, case.at).unwrap_or(self.stood_s),
+            WaitTarget::Children(children) => {
+                let started = children.first().and_then(|child| child.started);
+                started.map_or(self.stood_s, |at| {
+                    self.stood_s.min(case.at.seconds_since(at))
+                })
+            }
+            WaitTarget::Futex { .. } | WaitTarget::FifoOpen { .. } => {
+                self.stood_s.min(case.at.seconds_since(wait.since))
+            }
+            _ => self.stood_s,
+        }
     }
 
     /// The application's own frame, or the innermost one that there is.
@@ -311,9 +326,8 @@ impl Stuck<'_> {
         }
         if self.track.place.looks > 1 {
             found.evidence.push(format!(
-                "it has been in the same functions at {} looks, {} (Python stack)",
-                self.track.place.looks,
-                seconds(self.stood_s)
+                "it has been in the same functions at {} looks (Python stack)",
+                self.track.place.looks
             ));
         }
         found.evidence.push(socket_evidence(case));

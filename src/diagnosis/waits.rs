@@ -32,14 +32,19 @@ fn what(wait: &ThreadWait, at: Option<Moment>) -> String {
     let call = call_name(wait.call);
     match &wait.on {
         WaitTarget::Tcp(tcp) => format!("in {call} {}", of_tcp(wait, tcp, at)),
-        WaitTarget::Unix { path } => {
+        WaitTarget::Unix { path, pending } => {
             let path = path.as_deref().unwrap_or("without a name");
             let to = if wait.call == libc::SYS_connect {
                 "to"
             } else {
                 "on"
             };
-            format!("in {call} {to} unix socket {path}")
+            let queued = if *pending && wait.call != libc::SYS_connect {
+                ", which has not accepted the connection"
+            } else {
+                ""
+            };
+            format!("in {call} {to} unix socket {path}{queued}")
         }
         WaitTarget::Udp { peer: Some(peer) } if peer.1 == 53 => {
             format!("in {call}, asking name server {}", address(*peer))
@@ -100,7 +105,16 @@ pub fn address((ip, port): (IpAddr, u16)) -> String {
 pub fn party(party: &Party) -> String {
     match party.command.as_str() {
         "" => format!("pid {}, which has ended", party.pid),
-        command => format!("pid {} (`{command}`)", party.pid),
+        _ => format!("pid {} (`{}`)", party.pid, command(party)),
+    }
+}
+
+/// Its command line, short enough for a sentence.
+pub fn command(party: &Party) -> String {
+    const LIMIT: usize = 72;
+    match party.command.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}…", party.command.get(..end).unwrap_or_default()),
+        None => party.command.clone(),
     }
 }
 
@@ -276,7 +290,7 @@ fn of_children(children: &[Child]) -> String {
 
 /// `` `sh build.sh` (pid 77)``
 pub fn child(child: &Child) -> String {
-    format!("`{}` (pid {})", child.party.command, child.party.pid)
+    format!("`{}` (pid {})", command(&child.party), child.party.pid)
 }
 
 /// What the last of the processes that wait for each other does: `sh build.sh` waits for `sleep 3600`, which sleeps.

@@ -31,6 +31,8 @@ pub enum WaitTarget {
     Unix {
         /// `None` for a socket without a name: a socketpair.
         path: Option<String>,
+        /// True if the other side has not accepted the connection yet.
+        pending: bool,
     },
     /// A datagram of UDP.
     Udp {

@@ -85,10 +85,19 @@ fn text(found: &Finding) -> String {
 /// What the main thread of a process waits for, from now on.
 trait Waits {
     fn waits(&mut self, call: i64, fd: Option<u32>, on: WaitTarget) -> &mut Self;
+    /// All of its threads have run just before that moment.
+    fn since(&mut self, at: Moment) -> &mut Self;
     fn thread_waits(&mut self, tid: u32, call: i64, fd: Option<u32>, on: WaitTarget) -> &mut Self;
 }
 
 impl Waits for Process {
+    fn since(&mut self, at: Moment) -> &mut Self {
+        for wait in Arc::make_mut(self.waits.as_mut().unwrap()) {
+            wait.since = at;
+        }
+        self
+    }
+
     fn waits(&mut self, call: i64, fd: Option<u32>, on: WaitTarget) -> &mut Self {
         self.thread_waits(self.key.pid, call, fd, on)
     }
@@ -245,7 +254,10 @@ fn connect_hang() {
                     startup(w, 5.0, ASK).waits(
                         libc::SYS_connect,
                         Some(7),
-                        WaitTarget::Unix { path },
+                        WaitTarget::Unix {
+                            path,
+                            pending: true,
+                        },
                     );
                     w.watch(3.0)
                 },
@@ -295,11 +307,20 @@ fn connect_hang() {
                 .waits(libc::SYS_epoll_pwait, Some(4), syn(4));
                 w.watch(5.0)
             }),
+            ("a connection after the other, each of which is made", |w| {
+                startup(w, 40.0, ASK);
+                w.watch_while(3.5, |w, _| {
+                    w.p(10).waits(libc::SYS_connect, Some(7), syn(0));
+                    let since = w.now;
+                    w.p(10).since(since);
+                })
+            }),
             ("another place at every look", |w| {
                 startup(w, 40.0, ASK);
                 w.watch_while(5.0, |w, turn| {
                     let stack = format!("@uvicorn | @lifespan | lifespan /srv/shop/main.py:30 | step{turn} /srv/shop/db.py:3");
-                    w.p(10).main(&stack).waits(libc::SYS_connect, Some(7), syn(0));
+                    let since = w.now;
+                    w.p(10).main(&stack).waits(libc::SYS_connect, Some(7), syn(0)).since(since);
                 })
             }),
             ("it serves, and a thread of its pool connects", |w| {
@@ -371,7 +392,14 @@ fn peer_silent() {
                 "by a unix socket",
                 |w| {
                     let path = Some("/run/pg.sock".into());
-                    startup(w, 5.0, ASK).waits(libc::SYS_ppoll, Some(7), WaitTarget::Unix { path });
+                    startup(w, 5.0, ASK).waits(
+                        libc::SYS_ppoll,
+                        Some(7),
+                        WaitTarget::Unix {
+                            path,
+                            pending: true,
+                        },
+                    );
                     w.watch(3.0)
                 },
                 Severity::Info,
@@ -487,7 +515,10 @@ fn dns_hang() {
                     startup(w, 5.0, &format!("{ASK} | getaddrinfo std+socket.py:962")).waits(
                         libc::SYS_ppoll,
                         Some(7),
-                        WaitTarget::Unix { path },
+                        WaitTarget::Unix {
+                            path,
+                            pending: true,
+                        },
                     );
                     w.watch(3.0)
                 },
@@ -619,6 +650,17 @@ fn subprocess_wait() {
                 );
                 w.watch(1.8)
             }),
+            ("one short command after the other", |w| {
+                startup(w, 40.0, RUN);
+                w.watch_while(6.0, |w, turn| {
+                    let command = Child {
+                        started: Some(w.ago((turn % 4) as f64 / 10.0)),
+                        ..child(77 + turn as u32 / 4, "true", None)
+                    };
+                    let on = WaitTarget::Children(vec![command]);
+                    w.p(10).waits(libc::SYS_wait4, None, on);
+                })
+            }),
             ("a pipe of its own, to wake itself", |w| {
                 let pipe = WaitTarget::Pipe {
                     path: None,
@@ -707,9 +749,7 @@ fn file_wait() {
                 w.watch_while(6.0, |w, _| {
                     let since = w.now;
                     w.p(10).waits(libc::SYS_read, Some(7), share());
-                    for wait in Arc::make_mut(w.p(10).waits.as_mut().unwrap()) {
-                        wait.since = since;
-                    }
+                    w.p(10).since(since);
                 })
             }),
             ("for a second", |w| {
@@ -1052,6 +1092,14 @@ fn thread_deadlock() {
                     .thread(21, "refresher", OTHER, Activity::Lock)
                     .thread_waits(21, libc::SYS_futex, None, futex(0x6000));
                 w.watch(1.8)
+            }),
+            ("a lock that is got, again and again", |w| {
+                on_lock(w, 40.0, LOCK);
+                w.watch_while(6.0, |w, turn| {
+                    w.p(10).thread(21, "refresher", OTHER, Activity::Lock);
+                    let since = w.ago((turn % 3) as f64 / 10.0);
+                    w.p(10).since(since);
+                })
             }),
             ("a server that serves, with a pool at rest", |w| {
                 fleet::uvicorn(w);

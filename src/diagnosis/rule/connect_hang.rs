@@ -19,7 +19,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             let confirm = format!("ss -tnop state syn-sent dst {to}");
             (to, unanswered(tcp), confirm)
         }
-        WaitTarget::Unix { path } => {
+        WaitTarget::Unix { path, .. } => {
             let path = path.clone().unwrap_or_default();
             let confirm = format!("ss -lxp src {path}");
             (

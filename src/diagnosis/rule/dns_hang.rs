@@ -41,7 +41,9 @@ fn asked(stuck: &Stuck) -> Option<String> {
     match &stuck.wait?.on {
         WaitTarget::Udp { peer: Some(peer) } => Some(waits::address(*peer)),
         WaitTarget::Tcp(tcp) => Some(waits::address(tcp.peer)),
-        WaitTarget::Unix { path: Some(path) } => Some(path.clone()),
+        WaitTarget::Unix {
+            path: Some(path), ..
+        } => Some(path.clone()),
         _ => None,
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             stuck.place(),
             seconds(stuck.stood_s),
             syscall_name(wait.call),
-            on(wait),
+            on(wait, pid),
             stuck.effect(case)
         ),
     );
@@ -43,7 +43,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
     Verdict::Found(Box::new(found))
 }
 
-fn on(wait: &ThreadWait) -> String {
+fn on(wait: &ThreadWait, mine: u32) -> String {
     match &wait.on {
         WaitTarget::FifoOpen { path, end } => {
             format!("on {path}, a FIFO that nobody {}", other(*end))
@@ -55,6 +55,9 @@ fn on(wait: &ThreadWait) -> String {
                 (None, _) => "on a pipe".into(),
             };
             match others.as_deref() {
+                Some([only]) if only.pid == mine => {
+                    format!("{what} that only the process itself has open")
+                }
                 Some(all @ [_, ..]) => format!(
                     "{what} that {} has open and does not {}",
                     waits::parties(all),

@@ -30,7 +30,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             "{} {pid}{more}, a fork of pid {master}, has waited for a lock{} since it was made, at least {}: {}",
             stuck.member.role.word(),
             stuck.place(),
-            seconds(stuck.stood_s),
+            seconds(stuck.lasted_s(case)),
             stuck.effect(case)
         ),
     );

@@ -79,10 +79,6 @@ fn of_file(case: &Case, stuck: &Stuck) -> Option<Finding> {
         ),
     );
     stuck.complete(case, &mut found);
-    found.evidence.push(format!(
-        "the lock is {} (/proc/locks)",
-        waits::held_by(holders)
-    ));
     found.remedy = match kind {
         LockKind::Flock => "find out why the holder does not let go, or end it; ask with LOCK_NB and give up after a while".into(),
         LockKind::Record => "find out why the holder does not let go, or end it; ask without waiting (LOCK_NB) and give up after a while".into(),

@@ -19,7 +19,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             let confirm = format!("ss -tnip dst {peer}");
             (peer, answer(wait, tcp), confirm)
         }
-        WaitTarget::Unix { path } => {
+        WaitTarget::Unix { path, .. } => {
             let path = path.clone().unwrap_or_default();
             let confirm = format!("ss -xp dst {path}");
             (
@@ -30,8 +30,6 @@ pub(super) fn examine(case: &Case) -> Verdict {
         }
         _ => return Verdict::Clear,
     };
-    let silent = waits::silent_s(wait, case.at);
-    let lasted = silent.unwrap_or(stuck.stood_s);
     let mut found = finding(
         Code::PeerSilent,
         stuck.severity,
@@ -39,7 +37,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             "{}{} has waited {} for {what} from {peer}: {}",
             stuck.subject(),
             stuck.place(),
-            seconds(lasted),
+            seconds(stuck.lasted_s(case)),
             stuck.effect(case)
         ),
     );

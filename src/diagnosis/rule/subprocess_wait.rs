@@ -18,7 +18,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             "{}{} has waited at least {} for {}: {}",
             stuck.subject(),
             stuck.place(),
-            seconds(stuck.stood_s),
+            seconds(stuck.lasted_s(case)),
             whom(&stuck),
             stuck.effect(case)
         ),
@@ -60,7 +60,13 @@ fn whom(stuck: &Stuck) -> String {
             let others: Vec<&Party> = others.iter().flatten().filter(|p| p.pid != mine).collect();
             match others.as_slice() {
                 [] => "the output of a child process".into(),
-                [first, ..] => format!("the output of `{}` (pid {})", first.command, first.pid),
+                [first, ..] => {
+                    format!(
+                        "the output of `{}` (pid {})",
+                        waits::command(first),
+                        first.pid
+                    )
+                }
             }
         }
         _ => "a child process".into(),

@@ -18,7 +18,11 @@ pub(super) fn examine(case: &Case) -> Verdict {
             "",
         ),
         LockCase::Mutual(others) => (
-            format!("while {} for another one", others_wait(&others)),
+            if stuck.behind_main && others.iter().all(|s| s.tid == Some(process.key.pid)) {
+                format!("while {} for this thread", others_wait(&others))
+            } else {
+                format!("while {} for another one", others_wait(&others))
+            },
             "most likely each has what the other wants; ",
         ),
         LockCase::Nobody => (
@@ -35,7 +39,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             "{}{} has waited at least {} for a lock {whom}: {likely}{}",
             stuck.subject(),
             stuck.place(),
-            seconds(stuck.stood_s),
+            seconds(stuck.lasted_s(case)),
             stuck.effect(case)
         ),
     );

@@ -53,10 +53,12 @@ pub fn reason(case: &Case, stuck: &Stuck) -> Option<Reason> {
     }
     match &wait.on {
         WaitTarget::Tcp(tcp) => of_tcp(case, stuck, wait, tcp),
-        WaitTarget::Unix { path: Some(_) } if wait.call == libc::SYS_connect => {
+        WaitTarget::Unix { path: Some(_), .. } if wait.call == libc::SYS_connect => {
             Some(Reason::Connect)
         }
-        WaitTarget::Unix { path: Some(path) } => (!is_own_path(case, path)).then_some(Reason::Peer),
+        WaitTarget::Unix {
+            path: Some(path), ..
+        } => (!is_own_path(case, path)).then_some(Reason::Peer),
         WaitTarget::Children(_) => Some(Reason::Child),
         WaitTarget::Pipe { path: Some(_), .. } => Some(Reason::File),
         WaitTarget::Pipe { .. } if waits::is_write(wait) => Some(Reason::File),
@@ -80,13 +82,19 @@ pub fn reason(case: &Case, stuck: &Stuck) -> Option<Reason> {
                 stuck.stack.activity == Activity::Lock && !stuck.stack.leaf().is_some_and(is_event);
             (lock && !timed).then_some(Reason::Lock)
         }
-        WaitTarget::Unix { path: None } | WaitTarget::Udp { .. } | WaitTarget::Sleep { .. } => None,
+        WaitTarget::Unix { path: None, .. } | WaitTarget::Udp { .. } | WaitTarget::Sleep { .. } => {
+            None
+        }
     }
 }
 
 fn of_tcp(case: &Case, stuck: &Stuck, wait: &ThreadWait, tcp: &TcpWait) -> Option<Reason> {
     match tcp.state {
-        TcpState::SynSent => Some(Reason::Connect),
+        // A connection that is a moment old is likely to be made; many such moments are not.
+        TcpState::SynSent => {
+            let slow = tcp.retransmits > 0 || stuck.stood_s >= 2.0 * case.thresholds.standing_s;
+            slow.then_some(Reason::Connect)
+        }
         TcpState::Unknown => (wait.call == libc::SYS_connect).then_some(Reason::Connect),
         _ if is_incoming(case, stuck, tcp) => None,
         _ => {
@@ -185,9 +193,9 @@ fn resolves(wait: Option<&ThreadWait>, inner: &[Frame]) -> bool {
     let asks = wait.is_some_and(|wait| match &wait.on {
         WaitTarget::Udp { peer } => peer.is_some_and(|(_, port)| port == DOMAIN),
         WaitTarget::Tcp(tcp) => tcp.peer.1 == DOMAIN,
-        WaitTarget::Unix { path: Some(path) } => {
-            path.starts_with("/run/systemd/resolve/") || path.contains("/nscd/socket")
-        }
+        WaitTarget::Unix {
+            path: Some(path), ..
+        } => path.starts_with("/run/systemd/resolve/") || path.contains("/nscd/socket"),
         _ => false,
     });
     const CALLS: &[&str] = &[

@@ -107,12 +107,18 @@ fn what_threads_wait_for_is_said_as_an_engineer_would() {
         ),
         (
             libc::SYS_connect,
-            WaitTarget::Unix { path: Some(path()) },
+            WaitTarget::Unix {
+                path: Some(path()),
+                pending: true,
+            },
             "in connect() to unix socket /run/x, for 37 s",
         ),
         (
             libc::SYS_recvmsg,
-            WaitTarget::Unix { path: None },
+            WaitTarget::Unix {
+                path: None,
+                pending: false,
+            },
             "in recvmsg() on unix socket without a name, for 37 s",
         ),
         (

@@ -4,7 +4,7 @@
 use netlink_packet_core::NlasIterator;
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{
-    AF_INET, AF_INET6, INET_DIAG_INFO, IPPROTO_TCP, UNIX_DIAG_NAME, UNIX_DIAG_PEER,
+    AF_INET, AF_INET6, INET_DIAG_INFO, IPPROTO_TCP, UNIX_DIAG_ICONS, UNIX_DIAG_NAME, UNIX_DIAG_PEER,
 };
 use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponseBuffer, SocketId, StateFlags,
@@ -37,6 +37,8 @@ pub struct UnixPeer {
     /// The name of the other side, which is that of the listener it was accepted from; `None` for a socket that is not
     /// connected, or whose other side has no name.
     pub path: Option<String>,
+    /// True if that listener has not accepted the connection yet.
+    pub pending: bool,
 }
 
 /// The one row that comes.
@@ -49,6 +51,29 @@ impl Rows for Row {
     }
     fn row(&mut self, body: &[u8]) {
         self.0 = body.to_vec();
+    }
+    fn torn(&mut self) {}
+}
+
+/// Finds the listener that has the connection of a socket in its queue (UNIX_DIAG_ICONS: inodes of the sockets that connect).
+struct Queues {
+    inode: u32,
+    name: Option<String>,
+}
+
+impl Rows for Queues {
+    fn restart(&mut self) {
+        self.name = None;
+    }
+    fn row(&mut self, body: &[u8]) {
+        let attributes = body
+            .get(size_of::<UnixResponseBuffer>()..)
+            .unwrap_or_default();
+        let waiting = attribute(attributes, UNIX_DIAG_ICONS).unwrap_or_default();
+        let (inodes, _) = waiting.as_chunks::<4>();
+        if inodes.contains(&self.inode.to_ne_bytes()) {
+            self.name = attribute(attributes, UNIX_DIAG_NAME).and_then(|name| unix_name(&name));
+        }
     }
     fn torn(&mut self) {}
 }
@@ -72,13 +97,38 @@ impl Diag {
     pub fn unix_peer(&mut self, inode: u64) -> Result<UnixPeer, DiagError> {
         let peer = self.unix_attribute(inode, ShowFlags::PEER, UNIX_DIAG_PEER)?;
         let peer = peer.and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
-        let Some(peer) = peer else {
-            return Ok(UnixPeer { path: None });
+        // What nobody has accepted yet has no inode.
+        let path = match peer {
+            None => None,
+            Some(0) => self.unix_listener_before(inode),
+            Some(peer) => {
+                let peer = u64::from(peer);
+                let name = self.unix_attribute(peer, ShowFlags::NAME, UNIX_DIAG_NAME);
+                name.ok().flatten().and_then(|name| unix_name(&name))
+            }
         };
-        let name = self.unix_attribute(u64::from(peer), ShowFlags::NAME, UNIX_DIAG_NAME);
         Ok(UnixPeer {
-            path: name.ok().flatten().and_then(|name| unix_name(&name)),
+            path,
+            pending: peer == Some(0),
         })
+    }
+
+    /// The listener in whose queue this socket's connection waits.
+    fn unix_listener_before(&mut self, inode: u64) -> Option<String> {
+        let mut rows = Queues {
+            inode: u32::try_from(inode).ok()?,
+            name: None,
+        };
+        let request = UnixRequest {
+            state_flags: UnixStateFlags::LISTEN,
+            inode: 0,
+            show_flags: ShowFlags::NAME | ShowFlags::ICONS,
+            cookie: [0xff; 8],
+        };
+        let asked = self
+            .socket
+            .dump(SockDiagMessage::UnixRequest(request), &mut rows);
+        asked.ok().and(rows.name)
     }
 
     fn unix_attribute(

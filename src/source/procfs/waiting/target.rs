@@ -138,7 +138,10 @@ impl Finder<'_, '_> {
             return Some(WaitTarget::Tcp(self.tcp(&connection)));
         }
         if let Some(unix) = self.asked.sockets.unix_peer(inode) {
-            return Some(WaitTarget::Unix { path: unix.path });
+            return Some(WaitTarget::Unix {
+                path: unix.path,
+                pending: unix.pending,
+            });
         }
         let udp = self.asked.sockets.udp(inode)?;
         Some(WaitTarget::Udp { peer: udp.peer })
@@ -183,7 +186,10 @@ impl Finder<'_, '_> {
                 heard: None,
                 sent: None,
             })),
-            (None, Address::Unix(path)) => Some(WaitTarget::Unix { path: Some(path) }),
+            (None, Address::Unix(path)) => Some(WaitTarget::Unix {
+                path: Some(path),
+                pending: true,
+            }),
         }
     }
 
