@@ -353,17 +353,16 @@ pub fn because<'a>(case: &Case<'a>, wanted: Reason) -> Result<Stuck<'a>, Verdict
     if reason(case, &stuck) != Some(wanted) {
         return Err(Verdict::Clear);
     }
-    let doubtless = match wanted {
-        Reason::Stdin | Reason::Debugger => true,
-        Reason::Lock => matches!(lock_case(case, &stuck), LockCase::Alone),
-        _ => false,
+    let thresholds = case.thresholds;
+    let (lasted, enough) = match wanted {
+        // It may look around many times a second while it waits for the same.
+        Reason::Stdin | Reason::Debugger => (stuck.stood_s, thresholds.doubtless_s),
+        Reason::Lock if matches!(lock_case(case, &stuck), LockCase::Alone) => {
+            (stuck.lasted_s(case), thresholds.doubtless_s)
+        }
+        _ => (stuck.lasted_s(case), thresholds.standing_s),
     };
-    let enough = if doubtless {
-        case.thresholds.doubtless_s
-    } else {
-        case.thresholds.standing_s
-    };
-    if stuck.stage != Stage::Service && stuck.lasted_s(case) < enough {
+    if stuck.stage != Stage::Service && lasted < enough {
         return Err(Verdict::NotYet);
     }
     Ok(stuck)

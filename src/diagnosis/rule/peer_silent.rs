@@ -75,7 +75,7 @@ fn traffic(case: &Case, stuck: &Stuck) -> Option<String> {
         ),
     };
     Some(format!(
-        "data last came {heard} ago and was last sent {sent} ago, {unacknowledged} (sock_diag, tcp_info)"
+        "nothing has come for {heard} and nothing was sent for {sent}, {unacknowledged} (sock_diag, tcp_info)"
     ))
 }
 

@@ -34,13 +34,14 @@ pub enum Reason {
 
 /// The reason.
 pub fn reason(case: &Case, stuck: &Stuck) -> Option<Reason> {
+    let inner = inner_frames(stuck);
+    // It looks around many times a second while it waits.
+    if inner.iter().any(is_debugger) {
+        return Some(Reason::Debugger);
+    }
     let asleep = !matches!(stuck.stack.activity, Activity::Running | Activity::Gil);
     if !asleep {
         return None;
-    }
-    let inner = inner_frames(stuck);
-    if inner.iter().any(is_debugger) {
-        return Some(Reason::Debugger);
     }
     if asks_person(stuck.wait, inner) {
         return Some(Reason::Stdin);

@@ -164,6 +164,8 @@ fn tcp_request(connection: &Connection) -> SockDiagMessage {
             source_address: connection.local.0,
             destination_port: connection.peer.1,
             destination_address: connection.peer.0,
+            // Any: INET_DIAG_NOCOOKIE.
+            cookie: [0xff; 8],
             ..blank
         },
     })
@@ -234,5 +236,55 @@ mod tests {
         };
         assert_eq!(parse_tcp_info(&info), Some(want));
         assert_eq!(parse_tcp_info(&info[..55]), None);
+    }
+
+    #[test]
+    fn real_sockets_are_found_by_address_and_by_inode() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::MetadataExt;
+        let inode = |fd: &dyn AsRawFd| {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            std::fs::metadata(link).unwrap().ino()
+        };
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = std::net::TcpListener::bind(address) else {
+                continue;
+            };
+            let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            client.write_all(b"x").unwrap();
+            let mut diag = Diag::open().unwrap();
+            let mine = inode(&client);
+            let found = diag.connections(&|i| i == mine).unwrap();
+            let times = diag.tcp_times(found.first().unwrap()).unwrap();
+            assert!(times.unwrap().sent_ms < 60_000, "{times:?}");
+        }
+    }
+
+    #[test]
+    fn unix_sockets_are_told_by_the_listener_that_they_are_connected_to() {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::MetadataExt;
+        use std::os::unix::net::{UnixListener, UnixStream};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = UnixStream::connect(&path).unwrap();
+        let link = format!("/proc/self/fd/{}", client.as_raw_fd());
+        let inode = std::fs::metadata(link).unwrap().ino();
+        let mut diag = Diag::open().unwrap();
+        let name = path.to_str().map(str::to_owned);
+        let want = |pending| UnixPeer {
+            path: name.clone(),
+            pending,
+        };
+        assert_eq!(diag.unix_peer(inode).unwrap(), want(true));
+        let _accepted = listener.accept().unwrap();
+        assert_eq!(diag.unix_peer(inode).unwrap(), want(false));
+        let (left, _right) = UnixStream::pair().unwrap();
+        let link = format!("/proc/self/fd/{}", left.as_raw_fd());
+        let inode = std::fs::metadata(link).unwrap().ino();
+        assert_eq!(diag.unix_peer(inode).unwrap().path, None);
+        assert!(diag.unix_peer(u64::from(u32::MAX)).is_err());
     }
 }
