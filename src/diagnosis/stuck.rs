@@ -7,12 +7,14 @@
 
 use super::history::Track;
 use super::rule::{Case, Verdict, seconds, socket_evidence};
-use super::{Finding, Member, Phase, Severity, frames, phase, waits};
-use crate::snapshot::{Activity, Frame, Stack, TcpState, ThreadWait, WaitTarget};
+use super::{Finding, Member, Severity, frames, waits};
+use crate::snapshot::{Frame, Stack, TcpState, ThreadWait, WaitTarget};
 
+mod candidate;
 mod locks;
 mod reason;
 
+use candidate::{Seen, find};
 pub use locks::{LockCase, forked_from, has_inherited, lock_case};
 pub use reason::{Reason, reason};
 
@@ -48,182 +50,6 @@ pub enum Stage {
     Service,
 }
 
-/// Whether somebody is stuck.
-#[derive(Debug, Clone, Copy)]
-pub enum Seen<'a> {
-    /// Nobody.
-    Nobody,
-    /// Not for long enough to tell.
-    NotYet,
-    /// This one, who was first.
-    This(Stuck<'a>),
-}
-
-/// The thread that keeps the server from serving.
-pub fn find<'a>(case: &Case<'a>) -> Seen<'a> {
-    let mut seen = Seen::Nobody;
-    for candidate in [importing(case), starting(case), serving(case)] {
-        match candidate {
-            Seen::This(stuck) => return Seen::This(behind(case, stuck)),
-            Seen::NotYet => seen = Seen::NotYet,
-            Seen::Nobody => {}
-        }
-    }
-    seen
-}
-
-fn importing<'a>(case: &Case<'a>) -> Seen<'a> {
-    let Some((member, track)) = case.boots(Phase::Importing) else {
-        return Seen::Nobody;
-    };
-    let old = case.age_s(member) >= case.thresholds.slow_boot_s
-        && case.observed_s() >= case.thresholds.observed_s;
-    standing(case, member, track, Stage::Import, old)
-}
-
-fn starting<'a>(case: &Case<'a>) -> Seen<'a> {
-    let Some((member, track)) = case.boots(Phase::Starting) else {
-        return Seen::Nobody;
-    };
-    standing(case, member, track, Stage::Startup, true)
-}
-
-fn standing<'a>(
-    case: &Case<'a>,
-    member: &'a Member,
-    track: &'a Track,
-    stage: Stage,
-    old: bool,
-) -> Seen<'a> {
-    let Some(stack) = member.process.main_stack().filter(|s| !idles(s)) else {
-        return Seen::Nobody;
-    };
-    let wait = wait_of(member, stack);
-    // A thread that has not run stands where it stood, whether its stack was read then or not.
-    let slept = wait.map_or(0.0, |wait| case.at.seconds_since(wait.since));
-    let stood = track.same_place_s(case.at).unwrap_or(0.0);
-    let told = track.place.looks >= 3 || slept >= case.thresholds.doubtless_s;
-    let stood = stood.max(slept);
-    if !old || !told || stood < case.thresholds.doubtless_s {
-        return Seen::NotYet;
-    }
-    Seen::This(Stuck {
-        member,
-        track,
-        stack,
-        behind_main: false,
-        wait,
-        stage,
-        stood_s: stood,
-        severity: case.severity_of_delay(case.age_s(member)),
-    })
-}
-
-/// The worker that has been held longest, of those that have served.
-fn serving<'a>(case: &Case<'a>) -> Seen<'a> {
-    let stalled = case.workers().filter(|m| m.phase == Phase::Stalled);
-    let held = stalled.filter_map(|m| held(case, m));
-    held.max_by(|a, b| a.stood_s.total_cmp(&b.stood_s))
-        .map_or(Seen::Nobody, |stuck| {
-            if stuck.stood_s < case.thresholds.loop_blocked_s {
-                Seen::NotYet
-            } else {
-                Seen::This(stuck)
-            }
-        })
-}
-
-fn held<'a>(case: &Case<'a>, member: &'a Member) -> Option<Stuck<'a>> {
-    let track = case.track(member)?;
-    let stack = member.process.main_stack().filter(|s| !idles(s))?;
-    if track.place.looks < 3 {
-        return None;
-    }
-    let waiting = case.depth().unwrap_or(0) > 0;
-    let (stood_s, severity) = match phase::loop_blocked_s(&member.process, track, case.at) {
-        Some(held) if waiting || held >= case.thresholds.loop_blocked_critical_s => {
-            (held, Severity::Critical)
-        }
-        Some(held) => (held, Severity::Warning),
-        // A worker without a loop is new each time its master has lost patience: the server has stood for longer than it.
-        None => {
-            let queue = case.listening().filter_map(|l| {
-                let queue = case.history.queue(l.netns, l.socket.inode)?;
-                Some(queue.stuck_s(case.at))
-            });
-            let stuck = queue.fold(case.at.seconds_since(member.since), f64::max);
-            let stalled = match case.server.phase {
-                Phase::Stalled => case.at.seconds_since(case.server.since).max(stuck),
-                _ => stuck,
-            };
-            (stalled, case.severity_of_stall(stuck))
-        }
-    };
-    Some(Stuck {
-        member,
-        track,
-        stack,
-        behind_main: false,
-        wait: wait_of(member, stack),
-        stage: Stage::Service,
-        stood_s,
-        severity,
-    })
-}
-
-/// The loop waits in its poll: for whatever may come.
-fn idles(stack: &Stack) -> bool {
-    stack.activity == Activity::Stopped
-        || stack.activity == Activity::Selector
-            && frames::has_loop(stack)
-            && !frames::loop_runs_application(stack)
-}
-
-fn wait_of<'a>(member: &'a Member, stack: &Stack) -> Option<&'a ThreadWait> {
-    member.process.wait(stack.tid?)
-}
-
-/// Where the main thread waits for another thread (join, a future's result, a queue), that one is to blame, if it stands
-/// and what it waits for is known.
-fn behind<'a>(case: &Case<'a>, main: Stuck<'a>) -> Stuck<'a> {
-    if !waits_for_thread(main.stack) {
-        return main;
-    }
-    let stacks = main.member.process.python.as_ref();
-    let stacks = stacks.and_then(|p| p.stacks.as_ref());
-    let others = stacks.iter().flat_map(|s| &s.list).filter_map(|stack| {
-        let other = Stuck {
-            stack,
-            behind_main: true,
-            wait: wait_of(main.member, stack),
-            ..main
-        };
-        let own = stack.tid != main.stack.tid && frames::application_frame(stack).is_some();
-        let reason = reason(case, &other).filter(|_| own && other.stands(case))?;
-        Some((reason == Reason::Lock, other))
-    });
-    others
-        .min_by_key(|(lock, _)| *lock)
-        .map_or(main, |(_, other)| other)
-}
-
-/// The thread waits in the standard library for another thread: to end, to answer, to set an event.
-fn waits_for_thread(stack: &Stack) -> bool {
-    stack.activity == Activity::Lock && stack.leaf().is_some_and(is_event)
-}
-
-/// A frame that waits for something to happen, and for no lock that somebody holds.
-fn is_event(leaf: &Frame) -> bool {
-    let name = leaf.function.rsplit('.').next().unwrap_or("");
-    let file = leaf.file.as_str();
-    let threads = file.ends_with("/threading.py")
-        && matches!(
-            name,
-            "wait" | "wait_for" | "join" | "_wait_for_tstate_lock" | "_shutdown" | "_join_thread"
-        );
-    threads || file.ends_with("/queue.py") || file.contains("/concurrent/futures/")
-}
-
 impl Stuck<'_> {
     /// True if this very thread has not moved for long enough to tell.
     fn stands(&self, case: &Case) -> bool {
@@ -256,6 +82,11 @@ impl Stuck<'_> {
         }
     }
 
+    fn has_loop(&self) -> bool {
+        let main = self.member.process.main_stack();
+        main.is_some_and(frames::has_loop)
+    }
+
     /// The application's own frame, or the innermost one that there is.
     pub fn frame(&self) -> Option<&Frame> {
         frames::application_frame(self.stack)
@@ -272,7 +103,7 @@ impl Stuck<'_> {
                 None => "the import of the application".into(),
             },
             Stage::Startup => "startup".into(),
-            Stage::Service if frames::has_loop(self.stack) => {
+            Stage::Service if self.has_loop() => {
                 format!("the event loop of pid {pid}")
             }
             Stage::Service => format!("worker {pid}"),
@@ -366,4 +197,16 @@ pub fn because<'a>(case: &Case<'a>, wanted: Reason) -> Result<Stuck<'a>, Verdict
         return Err(Verdict::NotYet);
     }
     Ok(stuck)
+}
+
+/// A frame that waits for something to happen, and for no lock that somebody holds.
+fn is_event(leaf: &Frame) -> bool {
+    let name = leaf.function.rsplit('.').next().unwrap_or("");
+    let file = leaf.file.as_str();
+    let threads = file.ends_with("/threading.py")
+        && matches!(
+            name,
+            "wait" | "wait_for" | "join" | "_wait_for_tstate_lock" | "_shutdown" | "_join_thread"
+        );
+    threads || file.ends_with("/queue.py") || file.contains("/concurrent/futures/")
 }

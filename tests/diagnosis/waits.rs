@@ -290,6 +290,27 @@ fn connect_hang() {
                 Severity::Info,
                 &["in ask (shop/db.py:12) on thread pool_0"],
             ),
+            fires(
+                "on the thread that runs the server, beside a reloader",
+                |w| {
+                    w.old(
+                        10,
+                        40.0,
+                        "/venv/bin/python manage.py runserver --nothreading",
+                    )
+                    .main("@django-watch")
+                    .thread(
+                        21,
+                        "django-main-thread",
+                        &format!("@django-thread | {ASK}"),
+                        Activity::Syscall(42),
+                    )
+                    .thread_waits(21, libc::SYS_connect, Some(7), syn(3));
+                    w.watch(3.0)
+                },
+                Severity::Critical,
+                &["in ask (shop/db.py:12) on thread django-main-thread"],
+            ),
         ],
         &[
             ("the first SYN is a moment old", |w| {

@@ -46,12 +46,20 @@ pub fn reason(case: &Case, stuck: &Stuck) -> Option<Reason> {
     if asks_person(stuck.wait, inner) {
         return Some(Reason::Stdin);
     }
-    let Some(wait) = stuck.wait else {
-        return resolves(None, inner).then_some(Reason::Name);
-    };
-    if resolves(Some(wait), inner) {
+    if resolves(stuck.wait, inner) {
         return Some(Reason::Name);
     }
+    let wait = stuck.wait?;
+    let reason = behind(case, stuck, wait, inner)?;
+    // A manager's worker that waits for its manager's word has none of the application's frames.
+    let own = frames::application_frame(stuck.stack).is_some();
+    let outside = matches!(reason, Reason::Connect | Reason::FileLock | Reason::File)
+        || reason == Reason::Peer && matches!(wait.on, WaitTarget::Tcp(_));
+    (own || outside).then_some(reason)
+}
+
+/// The reason, by what is behind the call.
+fn behind(case: &Case, stuck: &Stuck, wait: &ThreadWait, inner: &[Frame]) -> Option<Reason> {
     match &wait.on {
         WaitTarget::Tcp(tcp) => of_tcp(case, stuck, wait, tcp),
         WaitTarget::Unix { path: Some(_), .. } if wait.call == libc::SYS_connect => {
