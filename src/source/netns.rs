@@ -14,7 +14,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use super::sock_diag::single::{TcpTimes, UnixPeer};
+use super::sock_diag::single::{TcpNow, UnixPeer};
 use super::sock_diag::{Diag, DiagError};
 use crate::snapshot::{Connection, Gap, Moment, NetNs};
 
@@ -86,13 +86,10 @@ impl Namespaces {
         self.known.get_mut(&netns)?.connections(wanted)
     }
 
-    /// When a connection in this namespace was last used; `None` if that cannot be told.
-    pub fn tcp_times(&mut self, netns: u64, connection: &Connection) -> Option<TcpTimes> {
-        self.known
-            .get_mut(&netns)?
-            .diag()?
-            .tcp_times(connection)
-            .ok()?
+    /// How a connection in this namespace is now; `None` if that cannot be told, or it is no more.
+    pub fn tcp_now(&mut self, netns: u64, connection: &Connection) -> Option<TcpNow> {
+        let diag = self.known.get_mut(&netns)?.diag()?;
+        diag.tcp_now(connection).ok()
     }
 
     /// What a unix socket in this namespace is connected to; `None` if it is none, or that cannot be told.

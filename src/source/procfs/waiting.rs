@@ -12,7 +12,7 @@ use crate::snapshot::{
     Connection, Moment, Process, ProcessKey, ProcessState, Syscall, Thread, ThreadWait, WaitTarget,
 };
 use crate::source::netns::datagram::Datagram;
-use crate::source::sock_diag::single::{TcpTimes, UnixPeer};
+use crate::source::sock_diag::single::{TcpNow, UnixPeer};
 
 mod call;
 mod locks;
@@ -30,8 +30,8 @@ const FORGIVEN_S: f64 = 1.0;
 pub trait Sockets {
     /// A TCP connection.
     fn connection(&mut self, inode: u64) -> Option<Connection>;
-    /// When it was last used.
-    fn times(&mut self, connection: &Connection) -> Option<TcpTimes>;
+    /// How it is now; `None` if that cannot be told, or it is no more.
+    fn now(&mut self, connection: &Connection) -> Option<TcpNow>;
     /// What a unix socket is connected to.
     fn unix_peer(&mut self, inode: u64) -> Option<UnixPeer>;
     /// A UDP socket.

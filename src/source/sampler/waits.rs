@@ -9,7 +9,7 @@ use crate::source::memory;
 use crate::source::netns::Namespaces;
 use crate::source::netns::datagram::{Datagram, udp_socket};
 use crate::source::procfs::waiting::{Asked, Sockets};
-use crate::source::sock_diag::single::{TcpTimes, UnixPeer};
+use crate::source::sock_diag::single::{TcpNow, UnixPeer};
 
 impl Sampler {
     /// Reads them for the processes that this look has read and that are hot; what was known of others is dropped.
@@ -86,8 +86,8 @@ impl Sockets for Joined<'_> {
         others.iter().find(|c| c.inode == inode).cloned()
     }
 
-    fn times(&mut self, connection: &Connection) -> Option<TcpTimes> {
-        self.namespaces.tcp_times(self.netns?, connection)
+    fn now(&mut self, connection: &Connection) -> Option<TcpNow> {
+        self.namespaces.tcp_now(self.netns?, connection)
     }
 
     fn unix_peer(&mut self, inode: u64) -> Option<UnixPeer> {

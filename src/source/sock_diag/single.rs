@@ -14,7 +14,7 @@ use netlink_packet_sock_diag::unix::{
 };
 
 use super::dump::Rows;
-use super::reply::unix_name;
+use super::reply::{parse_connection, unix_name};
 use super::{Diag, DiagError};
 use crate::snapshot::Connection;
 
@@ -29,6 +29,15 @@ pub struct TcpTimes {
     pub sent_ms: u32,
     /// Since data came.
     pub heard_ms: u32,
+}
+
+/// A connection at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpNow {
+    /// Its state, queues and retransmits.
+    pub connection: Connection,
+    /// When it was last used.
+    pub times: Option<TcpTimes>,
 }
 
 /// What a unix socket is connected to.
@@ -79,15 +88,20 @@ impl Rows for Queues {
 }
 
 impl Diag {
-    /// When this connection was last used; `None` if the kernel does not say.
+    /// How this connection is now, and when it was last used where the kernel says that.
     ///
     /// # Errors
     /// [`DiagError::Refused`] if there is no such connection any more.
-    pub fn tcp_times(&mut self, connection: &Connection) -> Result<Option<TcpTimes>, DiagError> {
+    pub fn tcp_now(&mut self, connection: &Connection) -> Result<TcpNow, DiagError> {
         let mut row = Row::default();
         self.socket.one(tcp_request(connection), &mut row)?;
+        let same = |inode| inode == connection.inode;
+        let now = parse_connection(&row.0, &same).ok().flatten();
         let attributes = row.0.get(size_of::<InetResponseBuffer>()..);
-        Ok(attributes.and_then(|bytes| parse_tcp_info(&attribute(bytes, INET_DIAG_INFO)?)))
+        Ok(TcpNow {
+            connection: now.unwrap_or_else(|| connection.clone()),
+            times: attributes.and_then(|bytes| parse_tcp_info(&attribute(bytes, INET_DIAG_INFO)?)),
+        })
     }
 
     /// What a unix socket is connected to.
@@ -256,8 +270,9 @@ mod tests {
             let mut diag = Diag::open().unwrap();
             let mine = inode(&client);
             let found = diag.connections(&|i| i == mine).unwrap();
-            let times = diag.tcp_times(found.first().unwrap()).unwrap();
-            assert!(times.unwrap().sent_ms < 60_000, "{times:?}");
+            let now = diag.tcp_now(found.first().unwrap()).unwrap();
+            assert_eq!(&now.connection, found.first().unwrap());
+            assert!(now.times.unwrap().sent_ms < 60_000, "{now:?}");
         }
     }
 

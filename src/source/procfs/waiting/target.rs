@@ -147,9 +147,12 @@ impl Finder<'_, '_> {
         Some(WaitTarget::Udp { peer: udp.peer })
     }
 
-    fn tcp(&mut self, connection: &Connection) -> TcpWait {
+    fn tcp(&mut self, listed: &Connection) -> TcpWait {
+        // The list may be some time old, and a connection that is being made moves without anybody running.
+        let now = self.asked.sockets.now(listed);
+        let connection = now.as_ref().map_or(listed, |now| &now.connection);
         let made = connection.state != TcpState::SynSent;
-        let times = made.then(|| self.asked.sockets.times(connection)).flatten();
+        let times = now.as_ref().and_then(|now| now.times).filter(|_| made);
         let before = match self.before {
             Some(WaitTarget::Tcp(before)) if before.peer == connection.peer => Some(before),
             _ => None,

@@ -25,7 +25,7 @@ impl Sockets for None_ {
     fn connection(&mut self, _: u64) -> Option<Connection> {
         None
     }
-    fn times(&mut self, _: &Connection) -> Option<TcpTimes> {
+    fn now(&mut self, _: &Connection) -> Option<TcpNow> {
         None
     }
     fn unix_peer(&mut self, _: u64) -> Option<UnixPeer> {
