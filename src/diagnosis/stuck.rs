@@ -53,9 +53,21 @@ pub enum Stage {
 impl Stuck<'_> {
     /// True if this very thread has not moved for long enough to tell.
     fn stands(&self, case: &Case) -> bool {
-        let slept = self.wait.map(|w| case.at.seconds_since(w.since));
-        let unmoved = case.at.seconds_since(self.track.threads_moved);
-        slept.unwrap_or(0.0).max(unmoved) >= case.thresholds.standing_s
+        let Some(wait) = self.wait else { return false };
+        let slept = case.at.seconds_since(wait.since);
+        let told = self.told_s(wait, case).unwrap_or(0.0);
+        slept.max(told) >= case.thresholds.standing_s
+    }
+
+    /// Seconds of a wait that the kernel knows by itself.
+    fn told_s(&self, wait: &ThreadWait, case: &Case) -> Option<f64> {
+        match &wait.on {
+            WaitTarget::Tcp(tcp) if tcp.state == TcpState::SynSent => {
+                Some(waits::connecting_s(tcp.retransmits))
+            }
+            WaitTarget::Tcp(_) => waits::silent_s(wait, case.at),
+            _ => None,
+        }
     }
 
     /// Seconds that it has waited for this very thing, at least. The kernel may know of the time before anybody looked; and
@@ -66,9 +78,9 @@ impl Stuck<'_> {
         };
         match &wait.on {
             WaitTarget::Tcp(tcp) if tcp.state == TcpState::SynSent => {
-                self.stood_s.max(waits::connecting_s(tcp.retransmits))
+                self.stood_s.max(self.told_s(wait, case).unwrap_or(0.0))
             }
-            WaitTarget::Tcp(_) => waits::silent_s(wait, case.at).unwrap_or(self.stood_s),
+            WaitTarget::Tcp(_) => self.told_s(wait, case).unwrap_or(self.stood_s),
             WaitTarget::Children(children) => {
                 let started = children.first().and_then(|child| child.started);
                 started.map_or(self.stood_s, |at| {

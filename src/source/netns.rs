@@ -18,8 +18,8 @@ use super::sock_diag::single::{TcpNow, UnixPeer};
 use super::sock_diag::{Diag, DiagError};
 use crate::snapshot::{Connection, Gap, Moment, NetNs};
 
+pub mod by_inode;
 mod counters;
-pub mod datagram;
 mod interfaces;
 mod known;
 mod table;

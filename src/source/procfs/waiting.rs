@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use crate::snapshot::{
     Connection, Moment, Process, ProcessKey, ProcessState, Syscall, Thread, ThreadWait, WaitTarget,
 };
-use crate::source::netns::datagram::Datagram;
+use crate::source::netns::by_inode::Datagram;
 use crate::source::sock_diag::single::{TcpNow, UnixPeer};
 
 mod call;

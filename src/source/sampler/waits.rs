@@ -7,7 +7,7 @@ use super::{Sampler, Wishes};
 use crate::snapshot::{Connection, Connections, Moment, ThreadWait};
 use crate::source::memory;
 use crate::source::netns::Namespaces;
-use crate::source::netns::datagram::{Datagram, udp_socket};
+use crate::source::netns::by_inode::{Datagram, tcp_socket, udp_socket};
 use crate::source::procfs::waiting::{Asked, Sockets};
 use crate::source::sock_diag::single::{TcpNow, UnixPeer};
 
@@ -27,9 +27,7 @@ impl Sampler {
                 pid: key.pid,
                 netns: entry.process.netns,
                 namespaces: &mut self.namespaces,
-                sockets: entry.process.fds.as_ref().map_or(&[], |f| &f.sockets),
                 listed: self.connections.get(&key).cloned(),
-                others: None,
             };
             let waits = self.waits.read(&mut Asked {
                 process: &entry.process,
@@ -61,11 +59,7 @@ struct Joined<'a> {
     pid: u32,
     netns: Option<u64>,
     namespaces: &'a mut Namespaces,
-    /// Inodes of all of them, sorted.
-    sockets: &'a [u64],
     listed: Option<Arc<Connections>>,
-    /// Of a process with more connections than are listed: the ones that were asked for beyond them.
-    others: Option<Vec<Connection>>,
 }
 
 impl Sockets for Joined<'_> {
@@ -74,16 +68,9 @@ impl Sockets for Joined<'_> {
         if let Some(found) = listed.list.iter().find(|c| c.inode == inode) {
             return Some(found.clone());
         }
-        if listed.total <= listed.list.len() as u64 {
-            return None;
-        }
-        let netns = self.netns?;
-        let mine = |c: u64| self.sockets.binary_search(&c).is_ok();
-        let others = match &mut self.others {
-            Some(others) => others,
-            none => none.insert(self.namespaces.connections(netns, &mine)?),
-        };
-        others.iter().find(|c| c.inode == inode).cloned()
+        // Of many connections only some are listed.
+        let unlisted = listed.total > listed.list.len() as u64;
+        unlisted.then(|| tcp_socket(self.pid, inode)).flatten()
     }
 
     fn now(&mut self, connection: &Connection) -> Option<TcpNow> {

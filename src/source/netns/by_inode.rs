@@ -1,15 +1,22 @@
-//! Whom a UDP socket is connected to: `/proc/PID/net/{udp,udp6}`, whose first columns are those of the TCP tables. Read for a
-//! single socket that somebody waits on, so a text will do.
+//! What is the socket with this inode? By the tables of `/proc/PID/net`, whose first columns are the same for TCP and UDP.
+//! Asked for a single socket that somebody waits on and that no list has, so a text will do.
 
 use std::net::IpAddr;
 
-use super::table::{parse_tcp, read};
+use super::table::{parse_tcp, read, read_connections};
+use crate::snapshot::Connection;
 
 /// A UDP socket that is in the tables of a network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Datagram {
     /// Address and port that it is connected to; `None` if it is connected to nobody.
     pub peer: Option<(IpAddr, u16)>,
+}
+
+/// The TCP connection with this inode in the network namespace of this process; `None` if there is none.
+pub fn tcp_socket(pid: u32, inode: u64) -> Option<Connection> {
+    let all = read_connections(&format!("/proc/{pid}/net"), &|i| i == inode);
+    all.ok()?.into_iter().next()
 }
 
 /// The UDP socket with this inode in the network namespace of this process; `None` if there is none.
@@ -36,6 +43,19 @@ mod tests {
     const UDP: &[u8] = b"   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
         \x20 1253: 0100007F:A0CE 0200000A:0035 01 00000000:00000000 00:00000000 00000000     0        0 171234 2 00000000a1b2c3d4 0\n\
         \x20 1400: 00000000:0044 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 8756 2 00000000a1b2c3d4 0\n";
+
+    #[test]
+    fn a_connection_of_this_process_is_found() {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::MetadataExt;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let link = format!("/proc/self/fd/{}", client.as_raw_fd());
+        let inode = std::fs::metadata(link).unwrap().ino();
+        let found = tcp_socket(std::process::id(), inode).unwrap();
+        assert_eq!(found.peer.1, listener.local_addr().unwrap().port());
+        assert_eq!(tcp_socket(std::process::id(), u64::MAX), None);
+    }
 
     #[test]
     #[cfg(target_endian = "little")]
