@@ -9,8 +9,9 @@ use crate::diagnosis::{
     ServerListener, Severity,
 };
 use crate::snapshot::{
-    Activity, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap, Listener, ListenerState,
-    Moment, OwnCost, Process, ProcessKey, ProcessState, Python, ReadBy, Snapshot, Stack, Stacks,
+    Activity, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap, Inquiries, Listener,
+    ListenerState, Moment, OwnCost, Process, ProcessKey, ProcessState, Python, ReadBy, Snapshot,
+    Stack, Stacks,
 };
 use crate::view::Scene;
 
@@ -257,6 +258,7 @@ pub(crate) fn scene(diagnosis: Diagnosis, gaps: Vec<Gap>) -> Scene {
         netns: Vec::new(),
         exits: Vec::new(),
         events: EventSource::Connector,
+        inquiries: Inquiries::default(),
         gaps,
         own: OwnCost::default(),
     };

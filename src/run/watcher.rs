@@ -38,6 +38,7 @@ impl Watcher {
                 interval_s: interval.as_secs_f64(),
                 hot: BTreeSet::new(),
                 patience: Duration::from_millis(60),
+                holders: BTreeSet::new(),
             },
             focus: None,
             targets: targets.to_vec(),

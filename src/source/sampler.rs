@@ -15,13 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::now;
+use super::holder::HolderReader;
 use super::intent::IntentReader;
+use super::log::LogReader;
 use super::netns::Namespaces;
 use super::procfs::{Depth, Looking, ProcError, ProcReader};
 use super::python::{StackReader, StackRequest};
 use super::{clock, memory, privilege};
 use crate::snapshot::{
-    Connections, Gap, Moment, NetNs, Process, ProcessKey, Python, Snapshot, TcpState, Thread,
+    Connections, Gap, Inquiries, Moment, NetNs, Process, ProcessKey, Python, Snapshot, TcpState,
+    Thread,
 };
 
 mod ledger;
@@ -39,6 +42,8 @@ pub struct Wishes {
     pub hot: BTreeSet<ProcessKey>,
     /// How long this look may wait for stacks.
     pub patience: Duration,
+    /// Inodes of sockets whose holders are to be found among all processes.
+    pub holders: BTreeSet<u64>,
 }
 
 /// Makes snapshots.
@@ -51,6 +56,8 @@ pub struct Sampler {
     namespaces: Namespaces,
     stacks: StackReader,
     intents: IntentReader,
+    logs: LogReader,
+    holders: HolderReader,
     netns: BTreeMap<u64, Arc<NetNs>>,
     netns_gaps: Vec<Gap>,
     netns_at: Moment,
@@ -83,6 +90,8 @@ impl Sampler {
             namespaces: Namespaces::new(),
             stacks: StackReader::new(),
             intents: IntentReader::default(),
+            logs: LogReader::default(),
+            holders: HolderReader::default(),
             netns: BTreeMap::new(),
             netns_gaps: Vec::new(),
             netns_at: Moment(0),
@@ -121,6 +130,7 @@ impl Sampler {
         self.read_processes(wishes, began);
         self.read_connections(wishes, began);
         self.read_stacks(wishes, began);
+        self.holders.ask(&wishes.holders);
         self.assemble(began)
     }
 
@@ -311,6 +321,9 @@ impl Sampler {
             gaps.extend(entry.gaps());
             processes.push(entry.record(self.connections.get(&entry.process.key)));
         }
+        self.logs.request(&processes);
+        let told = self.logs.told();
+        gaps.extend(told.gaps);
         gaps.sort();
         gaps.dedup();
         Snapshot {
@@ -321,6 +334,10 @@ impl Sampler {
             netns: self.netns.values().cloned().collect(),
             exits: self.ledger.take_exits(),
             events: self.ledger.source(),
+            inquiries: Inquiries {
+                logs: told.tails,
+                holders: self.holders.known(),
+            },
             gaps,
             own: clock::own_cost(Duration::from_nanos(at.0.saturating_sub(began.0))),
         }

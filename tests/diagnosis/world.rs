@@ -15,8 +15,8 @@ use std::sync::Arc;
 use steth::diagnosis::{Analyst, Code, Diagnosis, Finding, Member, Phase, Server, Severity};
 use steth::snapshot::{
     Accepting, Activity, Connection, Connections, EventSource, Exit, Family, FdClasses, Fds,
-    Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState, Python,
-    ReadBy, Snapshot, Stack, Stacks, TcpState,
+    Inquiries, Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState,
+    Python, ReadBy, Snapshot, Stack, Stacks, TcpState,
 };
 
 use super::stacks::frames;
@@ -33,6 +33,7 @@ pub struct World {
     listeners: BTreeMap<u64, Listener>,
     burning: BTreeMap<u32, f64>,
     exits: Vec<Exit>,
+    pub inquiries: Inquiries,
     /// Every finding that any look has shown, with the worst severity that it had.
     pub ever: BTreeMap<Code, Severity>,
 }
@@ -55,6 +56,7 @@ impl World {
             listeners: BTreeMap::new(),
             burning: BTreeMap::new(),
             exits: Vec::new(),
+            inquiries: Inquiries::default(),
             ever: BTreeMap::new(),
         };
         world.other(1, "/sbin/init");
@@ -335,6 +337,7 @@ impl World {
             })],
             exits: std::mem::take(&mut self.exits),
             events: EventSource::Connector,
+            inquiries: self.inquiries.clone(),
             gaps: Vec::new(),
             own: OwnCost::default(),
         }

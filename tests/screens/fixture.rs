@@ -10,8 +10,8 @@ use steth::diagnosis::{
 };
 use steth::snapshot::{
     Activity, Connection, Connections, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap,
-    Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState, Python,
-    ReadBy, Snapshot, Stack, Stacks, Syscall, TcpCounters, TcpState, Thread,
+    Inquiries, Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState,
+    Python, ReadBy, Snapshot, Stack, Stacks, Syscall, TcpCounters, TcpState, Thread,
 };
 use steth::view::Scene;
 
@@ -57,6 +57,7 @@ pub fn scene(
         netns: vec![Arc::new(netns)],
         exits: Vec::new(),
         events: EventSource::Connector,
+        inquiries: Inquiries::default(),
         gaps,
         own: OwnCost {
             rss: 18 << 20,

@@ -277,6 +277,7 @@ fn the_hot_are_due_at_every_look_and_the_quiet_once_per_interval() {
         interval_s: 1.0,
         hot: BTreeSet::new(),
         patience: Duration::ZERO,
+        holders: BTreeSet::new(),
     };
     let mut above = python_entry(8);
     above.python = None;
