@@ -7,11 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub mod analyst;
+pub mod bind;
 pub mod crashes;
 pub mod family;
 pub mod frames;
 pub mod history;
 pub mod kind;
+pub mod log;
 pub mod phase;
 pub mod pool;
 pub mod rule;
@@ -36,6 +38,8 @@ pub struct Diagnosis {
     pub outsiders: Vec<Outsider>,
     /// Processes that deserve a closer look (ten times a second): they start, stall, or may be about to.
     pub attention: Vec<ProcessKey>,
+    /// Inodes of sockets of which it is to be found out who holds them.
+    pub unknown_holders: Vec<u64>,
 }
 
 /// The processes that together make one server.
@@ -336,6 +340,8 @@ pub enum Code {
     FdExhausted,
     ThreadpoolExhausted,
     ReloaderWithoutChild,
+    AddressInUse,
+    ServerThreadDied,
 }
 
 impl Code {
@@ -356,6 +362,8 @@ impl Code {
             Self::FdExhausted => "fd-exhausted",
             Self::ThreadpoolExhausted => "threadpool-exhausted",
             Self::ReloaderWithoutChild => "reloader-without-child",
+            Self::AddressInUse => "address-in-use",
+            Self::ServerThreadDied => "server-thread-died",
         }
     }
 }

@@ -245,6 +245,7 @@ pub(crate) fn diagnosis(servers: Vec<Server>, outsiders: Vec<Outsider>) -> Diagn
         servers: servers.into_iter().map(Arc::new).collect(),
         outsiders,
         attention: Vec::new(),
+        unknown_holders: Vec::new(),
     }
 }
 

@@ -15,6 +15,8 @@ mod calm;
 mod fleet;
 #[path = "diagnosis/lives.rs"]
 mod lives;
+#[path = "diagnosis/logs.rs"]
+mod logs;
 #[path = "diagnosis/phases.rs"]
 mod phases;
 #[path = "diagnosis/robust.rs"]

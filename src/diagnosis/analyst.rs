@@ -12,9 +12,12 @@ use super::history::History;
 use super::phase::{Evidence, Whole, works};
 use super::rule::{self, Case};
 use super::{
-    Diagnosis, Member, Outsider, Phase, Role, Server, Thresholds, crashes, kind, sockets, why,
+    Code, Diagnosis, Member, Outsider, Phase, Role, Server, Thresholds, crashes, kind, log,
+    sockets, why,
 };
-use crate::snapshot::{Activity, Moment, Process, ProcessKey, ProcessState, Snapshot};
+use crate::snapshot::{
+    Activity, ListenerState, Moment, Process, ProcessKey, ProcessState, Snapshot,
+};
 
 const GONE_SHOWN_S: f64 = 30.0;
 const ADOPT_WITHIN_S: f64 = 30.0;
@@ -61,10 +64,12 @@ impl Analyst {
         self.forget(snapshot.at);
         let outsiders = self.outsiders(rest);
         let attention = self.attention(&servers, snapshot.at);
+        let unknown_holders = self.unknown_holders(&servers, snapshot);
         Diagnosis {
             servers,
             outsiders,
             attention,
+            unknown_holders,
         }
     }
 
@@ -130,6 +135,9 @@ impl Analyst {
             return Arc::new(empty_server(id, family, at));
         };
         record.note_members(family, snapshot, &self.history);
+        let listens = listeners
+            .iter()
+            .any(|l| !l.side && l.socket.state == ListenerState::Listening);
         let evidence = Evidence {
             at,
             kind: family.kind,
@@ -143,7 +151,19 @@ impl Analyst {
         let phases: Vec<(Role, Phase)> = family
             .members
             .iter()
-            .map(|(p, role)| (*role, evidence.of_process(p, *role)))
+            .map(|(p, role)| {
+                let lost = works(*role) && !listens && log::thread::ended(p, snapshot).is_some();
+                let phase = evidence.of_process(p, *role);
+                let before = matches!(phase, Phase::Importing | Phase::Starting);
+                (
+                    *role,
+                    if lost && before {
+                        Phase::Stalled
+                    } else {
+                        phase
+                    },
+                )
+            })
             .collect();
         record.has_served |= family.members.iter().any(|(p, role)| {
             works(*role)
@@ -188,6 +208,11 @@ impl Analyst {
         record.log_findings(&server.findings, at);
         server.finding_log.clone_from(&record.finding_log);
         server.why = why::sentence(&server, at);
+        if server.findings.is_empty()
+            && let Some(claim) = log::claim::contradicted(&server, snapshot)
+        {
+            server.why = format!("{}; {claim}", server.why);
+        }
         let server = Arc::new(server);
         record.last = Some(server.clone());
         record.seen = at;
@@ -259,6 +284,21 @@ impl Analyst {
             gone.push(Arc::new(server));
         }
         gone
+    }
+
+    /// Sockets in the way of servers that cannot bind, whose holders are none of the processes that are looked at.
+    fn unknown_holders(&self, servers: &[Arc<Server>], snapshot: &Snapshot) -> Vec<u64> {
+        let refused = |s: &&Arc<Server>| s.findings.iter().any(|f| f.code == Code::AddressInUse);
+        let ask = |server: &Arc<Server>| {
+            rule::address_in_use::unknown_holders(&Case {
+                at: snapshot.at,
+                server,
+                snapshot,
+                history: &self.history,
+                thresholds: &self.thresholds,
+            })
+        };
+        servers.iter().filter(refused).filter_map(ask).collect()
     }
 
     fn outsiders(&self, rest: Vec<Arc<Process>>) -> Vec<Outsider> {

@@ -12,6 +12,7 @@ use super::{
 use crate::snapshot::{ListenerState, Moment, Snapshot};
 
 mod accept_queue;
+pub(crate) mod address_in_use;
 mod bound_not_listening;
 mod crash_loop;
 mod fd_exhausted;
@@ -19,6 +20,7 @@ mod import;
 mod loop_blocked;
 mod no_worker_accepting;
 mod reloader_without_child;
+mod server_thread_ended;
 mod startup;
 mod threadpool_exhausted;
 mod worker_stopped;
@@ -54,8 +56,10 @@ type Rule = fn(&Case) -> Verdict;
 /// All rules, causes before symptoms.
 const RULES: &[Rule] = &[
     worker_stopped::examine,
+    address_in_use::examine,
     crash_loop::examine,
     reloader_without_child::examine,
+    server_thread_ended::examine,
     fd_exhausted::examine,
     threadpool_exhausted::examine,
     import::examine_blocked,
@@ -85,6 +89,10 @@ pub fn examine_all(case: &Case) -> Vec<Finding> {
     {
         // The cause is as bad as what it leads to.
         cause.severity = worst;
+    }
+    let claim = super::log::claim::contradicted(case.server, case.snapshot);
+    if let Some(first) = found.first_mut() {
+        first.evidence.extend(claim);
     }
     found
 }

@@ -54,6 +54,7 @@ impl Watcher {
         let snapshot = Arc::new(self.sampler.look(&self.wishes));
         let whole = self.analyst.observe(&snapshot);
         self.wishes.hot = whole.attention.iter().copied().chain(self.focus).collect();
+        self.wishes.holders = whole.unknown_holders.iter().copied().collect();
         let selected = select::select(whole.clone(), &self.targets);
         let own_cpu_percent = self.own_cpu(&snapshot);
         let scene = Scene {

@@ -15,6 +15,8 @@ pub struct LogTail {
     pub sink: Sink,
     /// Processes that are known to write to it, sorted; those that have ended stay.
     pub writers: Vec<ProcessKey>,
+    /// True if it began with its present writers: opened anew, not to be appended to, by nobody above them.
+    pub is_fresh: bool,
     /// When lines or writers were last added.
     pub changed_at: Moment,
     /// The newest lines, oldest first (bounded: 500 lines, 128 KiB).

@@ -70,6 +70,7 @@ pub fn scene(
             servers: servers.into_iter().map(Arc::new).collect(),
             outsiders,
             attention: Vec::new(),
+            unknown_holders: Vec::new(),
         }),
         interval_s: 1.0,
         own_cpu_percent: Some(0.6),

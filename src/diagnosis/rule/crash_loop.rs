@@ -1,8 +1,8 @@
 //! Processes die before they ever serve, and are started again.
 
 use super::{Case, Verdict, finding, seconds};
-use crate::diagnosis::{Code, MemberExit, Phase, Severity, crashes, frames};
-use crate::snapshot::signal_name;
+use crate::diagnosis::{Code, MemberExit, Phase, Severity, crashes, frames, log};
+use crate::snapshot::{Frame, Traceback, signal_name};
 
 pub(super) fn examine(case: &Case) -> Verdict {
     let deaths = crashes::at_boot(case.server, case.history, case.at);
@@ -17,10 +17,14 @@ pub(super) fn examine(case: &Case) -> Verdict {
     } else {
         Severity::Critical
     };
-    let stack = last_stack(&deaths);
-    let place = stack
-        .map(|f| format!(", last seen in {}", frames::place(f)))
-        .unwrap_or_default();
+    let words = log::last_words::of(case.server, case.snapshot, &deaths);
+    let stack = last_stack(&deaths).filter(|_| words.is_none());
+    let place = match words {
+        Some(words) => said(words),
+        None => stack
+            .map(|f| format!(", last seen in {}", frames::place(f)))
+            .unwrap_or_default(),
+    };
     let mut found = finding(
         Code::CrashLoop,
         severity,
@@ -36,8 +40,16 @@ pub(super) fn examine(case: &Case) -> Verdict {
             how(last),
         ),
     );
-    found.culprit = stack.map(frames::culprit_of);
+    let raised = words.and_then(|w| w.culprit.as_ref());
+    found.culprit = raised.or(stack).map(frames::culprit_of);
     found.evidence = deaths.iter().take(4).map(|d| line(d, case)).collect();
+    found.evidence.extend(words.map(|w| {
+        let ago = seconds(case.at.seconds_since(w.at));
+        format!(
+            "traceback that ends in \"{}\" {ago} ago (log)",
+            log::quoted(&w.sentence())
+        )
+    }));
     found.evidence.push(super::socket_evidence(case));
     found.remedy = remedy(last);
     found.confirm = format!("ps -o pid,ppid,etimes,args --ppid {}", last.exit.ppid);
@@ -45,17 +57,29 @@ pub(super) fn examine(case: &Case) -> Verdict {
 }
 
 /// The application's frame on the last stack that was seen of any of them, newest first.
-fn last_stack<'a>(deaths: &[&'a MemberExit]) -> Option<&'a crate::snapshot::Frame> {
+fn last_stack<'a>(deaths: &[&'a MemberExit]) -> Option<&'a Frame> {
     deaths.iter().find_map(|d| {
-        d.exit
-            .last_stack
-            .iter()
-            .rev()
-            .find(|f| !frames::is_library(f))
+        let stack = &d.exit.last_stack;
+        let own = |f: &Frame| !frames::is_library(f) && !frames::is_import_machinery(f);
+        let at = stack.iter().rposition(own)?;
+        // Who ends by itself passes through its imports first: what it imported a moment before is not what it died of.
+        let passes = d.exit.signal.is_none() && imports_library(stack.get(at..)?);
+        stack.get(at).filter(|_| !passes)
     })
 }
 
-fn line(death: &MemberExit, case: &Case) -> String {
+fn imports_library(innermost: &[Frame]) -> bool {
+    innermost.iter().skip(1).any(frames::is_import_machinery)
+}
+
+/// `, KeyError: 'x' in read_secret (shop/main.py:8)`.
+fn said(words: &Traceback) -> String {
+    let place = words.culprit.as_ref().map(frames::place);
+    let place = place.map_or_else(String::new, |p| format!(" in {p}"));
+    format!(", {}{place}", log::quoted(&words.sentence()))
+}
+
+pub(super) fn line(death: &MemberExit, case: &Case) -> String {
     let lived = death
         .exit
         .lived_ns

@@ -20,6 +20,8 @@ pub(super) struct Log {
     /// When somebody was last seen to have it open for writing.
     pub written_at: Moment,
     skipped: u64,
+    /// True if it began with those who write to it.
+    pub is_fresh: bool,
     /// True until something has been read: what comes first was there before.
     pub is_first: bool,
     tail: Option<Arc<LogTail>>,
@@ -45,6 +47,7 @@ impl Log {
             writers: Vec::new(),
             written_at: Moment(0),
             skipped: 0,
+            is_fresh: false,
             is_first: true,
             tail: None,
         }
@@ -105,6 +108,7 @@ impl Log {
         let tail = Arc::new(LogTail {
             sink: self.sink.clone(),
             writers,
+            is_fresh: self.is_fresh,
             changed_at: now,
             lines: self.book.lines(),
             skipped: self.skipped,

@@ -140,7 +140,7 @@ fn reader(ends: &[(u32, u32)]) -> Option<Reader> {
 }
 
 /// The processes above one, nearest first.
-fn ancestors(pid: u32) -> Vec<u32> {
+pub(super) fn ancestors(pid: u32) -> Vec<u32> {
     let parent = |pid: u32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let line = status.lines().find_map(|l| l.strip_prefix("PPid:"))?;

@@ -9,12 +9,12 @@ use super::Told;
 use super::journal::{Followed, Journal};
 use super::kept::{Log, Source};
 use super::outlet::{self, Outlets};
-use super::stream::Readers;
+use super::stream::{self, Readers};
 use super::tail::{self, FileId, FileTail, TailError};
 use super::wrapped::Wrapping;
 use crate::snapshot::{Gap, Moment, Process, ProcessKey, Sink};
 use crate::source::procfs::ProcReader;
-use crate::source::{clock, text};
+use crate::source::{clock, holder, text};
 
 /// Logs that are read.
 const LOGS: usize = 128;
@@ -41,6 +41,8 @@ pub(super) struct Worker {
     readers: Readers,
     journal: Journal,
     processes: ProcReader,
+    /// Pids of those who are read for in this round.
+    pythons: HashSet<u32>,
 }
 
 /// One log, by what it is and not by its name.
@@ -66,6 +68,7 @@ impl Worker {
     /// Reads what these processes have written since the last round. `mark` is told whose log is being touched.
     pub(super) fn round(&mut self, wanted: &[Arc<Process>], mark: &dyn Fn(ProcessKey)) -> Told {
         let now = clock::now();
+        self.pythons = wanted.iter().map(|p| p.key.pid).collect();
         self.writers
             .retain(|key, _| wanted.iter().any(|p| p.key == *key));
         for process in wanted {
@@ -134,6 +137,7 @@ impl Worker {
                 path: text::clean(link, PATH),
             };
             self.open_file(&path, &shown, writer);
+            self.note_fresh((pid, *fd), writer);
         }
         if let Some((reader, fd)) = self.readers.copied_to(outlets) {
             let path = format!("/proc/{reader}/fd/{fd}");
@@ -143,6 +147,25 @@ impl Worker {
             };
             self.open_file(&path, &shown, writer);
         }
+    }
+
+    /// Notes whether a log that has just been met began with who writes to it.
+    fn note_fresh(&mut self, (pid, fd): (u32, u32), writer: &Writer) {
+        let Some(id @ LogId::File(file)) = writer.logs.last() else {
+            return;
+        };
+        let Some(log) = self.logs.get_mut(id).filter(|log| log.writers.is_empty()) else {
+            return;
+        };
+        let appends = holder::flags_of(pid, fd).is_none_or(|f| f & libc::O_APPEND != 0);
+        let has = |pid: &u32| {
+            [1, 2]
+                .iter()
+                .any(|fd| tail::id_of(&format!("/proc/{pid}/fd/{fd}")) == Some(*file))
+        };
+        let opener = stream::ancestors(pid).into_iter().take_while(has).last();
+        let wanted = |pid: u32| self.pythons.contains(&pid);
+        log.is_fresh = !appends && opener.is_none_or(wanted);
     }
 
     fn open_file(&mut self, path: &str, sink: &dyn Fn() -> Sink, writer: &mut Writer) {
@@ -219,6 +242,9 @@ impl Worker {
         let logs = self.writers.get(&key).map(|w| w.logs.as_slice());
         for id in logs.unwrap_or_default() {
             if let Some(log) = self.logs.get_mut(id) {
+                // Somebody who comes when all others have gone has not written what is there.
+                let lives = |key: &ProcessKey| self.writers.contains_key(key);
+                log.is_fresh &= log.writers.is_empty() || log.writers.iter().any(lives);
                 log.note_writer(key, now);
             }
         }
