@@ -16,7 +16,7 @@ pub mod stack;
 pub mod syscall;
 pub mod task;
 
-pub use inquiry::{Holder, Inquiries};
+pub use inquiry::{Holder, Inquiries, ServerThread};
 pub use log::{Level, LogLine, LogTail, Sink, Traceback};
 pub use process::{
     Accepting, FdClasses, Fds, Heartbeat, Process, ProcessKey, ProcessState, Python, Syscall,

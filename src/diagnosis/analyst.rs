@@ -12,8 +12,8 @@ use super::history::History;
 use super::phase::{Evidence, Whole, works};
 use super::rule::{self, Case};
 use super::{
-    Code, Diagnosis, Member, Outsider, Phase, Role, Server, Thresholds, crashes, kind, log,
-    sockets, why,
+    Code, Diagnosis, Member, Outsider, Phase, Role, Server, Thresholds, crashes, ended_thread,
+    kind, log, sockets, why,
 };
 use crate::snapshot::{
     Activity, ListenerState, Moment, Process, ProcessKey, ProcessState, Snapshot,
@@ -152,7 +152,7 @@ impl Analyst {
             .members
             .iter()
             .map(|(p, role)| {
-                let lost = works(*role) && !listens && log::thread::ended(p, snapshot).is_some();
+                let lost = works(*role) && !listens && ended_thread::ended(p, snapshot).is_some();
                 let phase = evidence.of_process(p, *role);
                 let before = matches!(phase, Phase::Importing | Phase::Starting);
                 (

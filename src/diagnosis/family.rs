@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::ended_thread;
 use super::history::History;
 use super::kind::{self, Helper, Intent};
-use super::log::thread;
 use super::traits::Traits;
 use super::{Kind, Role};
 use crate::snapshot::{Listener, ListenerState, Process, ProcessKey, Snapshot};
@@ -252,8 +252,7 @@ impl Sorter<'_> {
             .or_else(|| self.kind_of_children(process))
             // Who has accepted for a server stays one, also when it has closed its listener to end.
             .or(track.and_then(|t| t.intends.or(t.served)))
-            // The thread that was to serve has told its end.
-            .or_else(|| thread::ended(process, self.snapshot).map(|ended| ended.kind))
+            .or_else(|| ended_thread::ended(process, self.snapshot).map(|ended| ended.kind))
     }
 
     /// The kind that children prove, which multiprocessing has started or which are forks: each listens for itself, or is

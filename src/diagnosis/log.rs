@@ -9,7 +9,6 @@ use crate::snapshot::{LogLine, LogTail, Process, ProcessKey, Snapshot};
 pub mod claim;
 pub mod in_use;
 pub mod last_words;
-pub mod thread;
 
 /// Logs that the processes of a server write to, or have written to before they ended.
 pub fn tails<'a>(server: &Server, snapshot: &'a Snapshot) -> Vec<&'a Arc<LogTail>> {

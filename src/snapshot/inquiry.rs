@@ -14,6 +14,8 @@ pub struct Inquiries {
     pub logs: Vec<Arc<LogTail>>,
     /// Who holds the sockets that were asked about.
     pub holders: Vec<Holder>,
+    /// Threads that programs have started to serve, by their source; one for a process at most, sorted by it.
+    pub server_threads: Vec<ServerThread>,
 }
 
 /// A process that has a socket open.
@@ -29,4 +31,23 @@ pub struct Holder {
     pub started: Moment,
     /// Its command line as in [`Process`](super::Process), secrets masked; its name in brackets where it has none.
     pub cmdline: Vec<String>,
+}
+
+/// A thread that a program must have started to serve: its source says so, behind the line that its main thread executes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerThread {
+    /// The process.
+    pub key: ProcessKey,
+    /// When the source was found to say so.
+    pub found_at: Moment,
+    /// Source file.
+    pub file: String,
+    /// Line that makes the thread.
+    pub line: u32,
+    /// The function that it runs.
+    pub function: String,
+    /// What that calls to serve: `run_app`, `serve_forever`, …
+    pub call: String,
+    /// Line of that call.
+    pub call_line: u32,
 }

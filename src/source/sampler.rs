@@ -337,6 +337,7 @@ impl Sampler {
             inquiries: Inquiries {
                 logs: told.tails,
                 holders: self.holders.known(),
+                server_threads: self.intents.server_threads(|key| self.roster.has(key)),
             },
             gaps,
             own: clock::own_cost(Duration::from_nanos(at.0.saturating_sub(began.0))),

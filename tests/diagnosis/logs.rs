@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use steth::diagnosis::{Code, Phase, Severity};
-use steth::snapshot::{Frame, Holder, Level, LogLine, LogTail, ProcessKey, Sink, Traceback};
+use steth::snapshot::{
+    Activity, Frame, Holder, Level, LogLine, LogTail, ProcessKey, ServerThread, Sink, Traceback,
+};
 
 use super::fleet;
 use super::stacks::frames;
@@ -459,14 +461,71 @@ fn an_exception_of_a_server_that_serves_is_no_finding() {
     }
 }
 
+/// The source says that a thread was started on `serve`, which runs a server.
+fn started(w: &mut World) {
+    let (key, found_at) = (w.p(10).key, w.now);
+    w.inquiries.server_threads.push(ServerThread {
+        key,
+        found_at,
+        file: "/srv/jobs/app.py".into(),
+        line: 25,
+        function: "serve".into(),
+        call: "run_app".into(),
+        call_line: 16,
+    });
+}
+
+#[test]
+fn a_thread_that_the_source_has_started_and_that_is_not_there_is_the_cause() {
+    let mut w = World::new();
+    script(&mut w);
+    started(&mut w);
+    let seen = w.watch(3.0);
+    let server = only(&seen);
+    assert_eq!(server.phase, Phase::Stalled);
+    assert_eq!(codes(server), ["server-thread-died"]);
+    let culprit = server.findings[0].culprit.clone().unwrap();
+    assert_eq!((culprit.function.as_str(), culprit.line), ("serve", 16));
+
+    // It is there; or what is there cannot be seen in full; or it listens.
+    let nearly: &[(&str, fn(&mut World))] = &[
+        ("it is there", |w| {
+            w.p(10).thread(
+                12,
+                "web",
+                "@thread | Web.serve /srv/jobs/app.py:12",
+                Activity::Running,
+            );
+        }),
+        ("a thread could not be read", |w| {
+            let python = w.p(10).python.as_mut().unwrap();
+            Arc::make_mut(python.stacks.as_mut().unwrap()).torn = 1;
+        }),
+        ("no stack is seen", |w| {
+            w.p(10).python.as_mut().unwrap().stacks = None
+        }),
+        ("it listens", |w| {
+            w.listen(500, 8000);
+            w.p(10).holds(500).accepts(500);
+        }),
+    ];
+    for (name, change) in nearly {
+        let mut w = World::new();
+        script(&mut w);
+        started(&mut w);
+        change(&mut w);
+        w.watch(4.0);
+        assert!(!w.ever.contains_key(&Code::ServerThreadDied), "{name}");
+    }
+}
+
 #[test]
 fn a_thread_that_was_started_anew_has_not_ended() {
     let mut w = World::new();
     script(&mut w);
     w.look();
     raise(&mut w, 10, Some("web"), WEB, SIGNALS);
-    w.p(10)
-        .thread(12, "web", WEB, steth::snapshot::Activity::Selector);
+    w.p(10).thread(12, "web", WEB, Activity::Selector);
     w.watch(5.0);
     assert!(!w.ever.contains_key(&Code::ServerThreadDied));
 }
