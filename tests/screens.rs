@@ -13,6 +13,8 @@ use unicode_width::UnicodeWidthStr;
 
 #[path = "screens/fixture.rs"]
 mod fixture;
+#[path = "screens/log.rs"]
+mod log;
 
 const UNICODE: Theme = Theme {
     colours: true,

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+mod log;
+
 use super::{Scene, format};
 use crate::diagnosis::{
     Diagnosis, Finding, Member, MemberExit, Outsider, Phase, Server, ServerListener,
@@ -68,6 +70,7 @@ fn server(server: &Server, snapshot: &Snapshot) -> Value {
         "processes": server.members.iter().map(member).collect::<Vec<_>>(),
         "findings": server.findings.iter().map(finding).collect::<Vec<_>>(),
         "exits": server.exits.iter().map(exit).collect::<Vec<_>>(),
+        "log": log::of_server(server, snapshot),
     })
 }
 
@@ -84,6 +87,7 @@ fn outsider(outsider: &Outsider, snapshot: &Snapshot) -> Value {
         "processes": [process(p, "single", outsider.phase, outsider.cpu_percent)],
         "findings": [],
         "exits": [],
+        "log": log::of_process(p.key, snapshot),
     })
 }
 

@@ -16,6 +16,9 @@ use super::world::{Build, End, World, codes, find, only};
 const UVICORN: &str = "/venv/bin/uvicorn shop.main:app --port 8000";
 const IN_USE: &str = "ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): address already in use";
 
+/// Something that must not be found, by name.
+type Nearly = (&'static str, fn(&mut World));
+
 /// Somebody writes a line, now.
 fn write(w: &mut World, pid: u32, text: &str) {
     let (key, now) = (w.p(pid).key, w.now);
@@ -135,7 +138,7 @@ fn a_crash_loop_says_what_was_raised_and_where() {
 
 #[test]
 fn an_exception_that_is_not_the_last_words_is_not_the_cause() {
-    let cases: &[(&str, fn(&mut World))] = &[
+    let cases: &[Nearly] = &[
         ("long before", |w| {
             w.old(99, 900.0, UVICORN);
             raise(w, 99, None, RAISED, "KeyError: 1");
@@ -274,7 +277,7 @@ fn gunicorn_that_tries_again_and_again_is_told_too() {
 
 #[test]
 fn an_address_that_was_not_refused_is_no_finding() {
-    let cases: &[(&str, fn(&mut World))] = &[
+    let cases: &[Nearly] = &[
         ("another address has the port", |w| {
             w.listen(900, 8000).address = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)));
             loops(w, 3, 3, |_, _| {});
@@ -389,7 +392,7 @@ fn a_thread_that_was_to_serve_and_has_ended_is_the_cause() {
 
 #[test]
 fn an_exception_of_a_server_that_serves_is_no_finding() {
-    let cases: &[(&str, fn(&mut World))] = &[
+    let cases: &[Nearly] = &[
         ("caught and logged by a handler", |w| {
             fleet::uvicorn(w);
             w.look();
@@ -488,7 +491,7 @@ fn a_thread_that_the_source_has_started_and_that_is_not_there_is_the_cause() {
     assert_eq!((culprit.function.as_str(), culprit.line), ("serve", 16));
 
     // It is there; or what is there cannot be seen in full; or it listens.
-    let nearly: &[(&str, fn(&mut World))] = &[
+    let nearly: &[Nearly] = &[
         ("it is there", |w| {
             w.p(10).thread(
                 12,

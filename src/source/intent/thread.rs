@@ -63,7 +63,7 @@ impl Source<'_> {
     pub(super) fn thread_behind(&self, frame: &Frame) -> Option<Started> {
         let here = usize::try_from(frame.line).ok()?.checked_sub(1)?;
         let ends = |line: &&str| ENDINGS.iter().any(|word| line.contains(word));
-        if self.lines.iter().any(|line| ends(&line)) {
+        if self.lines.iter().any(ends) {
             return None;
         }
         self.passed(here, DEPTH)

@@ -187,9 +187,13 @@ fn pair(
 fn one_panel(state: &State, id: PanelId, area: Rect, subject: &Subject<'_>, grid: &mut Buffer) {
     let room = state.panel_room(id);
     let lines = id.lines(subject, room);
-    let scroll = if room.focused { state.scroll } else { 0 };
-    text::put_all(grid, area, &lines, scroll);
     let height = usize::from(area.height);
+    let scroll = if room.focused {
+        state.scroll
+    } else {
+        id.at_rest(lines.len(), height)
+    };
+    text::put_all(grid, area, &lines, scroll);
     if lines.len() <= scroll + height || height < 2 {
         return;
     }

@@ -10,6 +10,7 @@ pub mod exits;
 pub mod footer;
 pub mod header;
 pub mod help;
+pub mod log;
 pub mod sockets;
 pub mod stacks;
 pub mod table;
@@ -27,11 +28,18 @@ pub enum PanelId {
     Stacks,
     Threads,
     Exits,
+    Log,
 }
 
 impl PanelId {
     /// All of them, in the order of their digits.
-    pub const ALL: [PanelId; 4] = [Self::Sockets, Self::Stacks, Self::Threads, Self::Exits];
+    pub const ALL: [PanelId; 5] = [
+        Self::Sockets,
+        Self::Stacks,
+        Self::Threads,
+        Self::Exits,
+        Self::Log,
+    ];
 
     /// The digit that shows it.
     pub fn digit(self) -> char {
@@ -40,6 +48,7 @@ impl PanelId {
             Self::Stacks => '2',
             Self::Threads => '3',
             Self::Exits => '4',
+            Self::Log => '6',
         }
     }
 
@@ -50,6 +59,7 @@ impl PanelId {
             Self::Stacks => "Stacks",
             Self::Threads => "Threads & files",
             Self::Exits => "Exits",
+            Self::Log => "Log",
         }
     }
 
@@ -58,6 +68,15 @@ impl PanelId {
         match self {
             Self::Sockets | Self::Stacks => (Self::Sockets, Self::Stacks),
             Self::Threads | Self::Exits => (Self::Threads, Self::Exits),
+            Self::Log => (Self::Stacks, Self::Log),
+        }
+    }
+
+    /// Lines that have gone past its top while nobody scrolls: the newest of a log are at its end.
+    pub fn at_rest(self, lines: usize, rows: usize) -> usize {
+        match self {
+            Self::Log => lines.saturating_sub(rows),
+            _ => 0,
         }
     }
 
@@ -68,6 +87,7 @@ impl PanelId {
             Self::Stacks => stacks::lines(subject, room),
             Self::Threads => threads::lines(subject, room),
             Self::Exits => exits::lines(subject, room),
+            Self::Log => log::lines(subject, room),
         };
         lines.truncate(room.most());
         lines
