@@ -73,16 +73,18 @@ pub fn wanted(cmdline: &[String]) -> Vec<Wanted> {
     let Intent::Serves(kind) = kind::intent(cmdline) else {
         return Vec::new();
     };
-    if let Some(port) = options.port {
-        let ip = options.host.unwrap_or_else(|| host_by_default(kind));
-        return vec![Wanted::Tcp { ip, port }];
-    }
-    let operand = args.iter().rev().find_map(|word| positional(kind, word));
-    let found = operand.or_else(|| {
-        let port = port_by_default(kind)?;
-        let ip = options.host.unwrap_or_else(|| host_by_default(kind));
-        Some(Wanted::Tcp { ip, port })
-    });
+    let ip = options.host.unwrap_or_else(|| host_by_default(kind));
+    let of_port = |port| Wanted::Tcp { ip, port };
+    let operands = || {
+        args.iter()
+            .rev()
+            .find_map(|word| positional(kind, word, ip))
+    };
+    let found = options
+        .port
+        .map(of_port)
+        .or_else(operands)
+        .or_else(|| port_by_default(kind).map(of_port));
     found.into_iter().collect()
 }
 
@@ -107,6 +109,10 @@ impl Options {
             };
             let Some(value) = value else { continue };
             match name {
+                // http.server has its port elsewhere.
+                "--bind" | "-b" if value.parse::<IpAddr>().is_ok() => {
+                    options.host = Some(host(value));
+                }
                 "--bind" | "-b" | "--listen" => options.addresses.extend(address(value)),
                 "--port" | "-p" => options.port = port(value),
                 "--host" | "-h" | "-H" => options.host = Some(host(value)),
@@ -149,13 +155,11 @@ fn host(text: &str) -> Option<IpAddr> {
 }
 
 /// `runserver 0.0.0.0:8080`, `http.server 9000`.
-fn positional(kind: Kind, word: &str) -> Option<Wanted> {
-    let ip = host_by_default(kind);
+fn positional(kind: Kind, word: &str, ip: Option<IpAddr>) -> Option<Wanted> {
+    let alone = port(word).map(|port| Wanted::Tcp { ip, port });
     match kind {
-        Kind::Django | Kind::HttpServer => match port(word) {
-            Some(port) => Some(Wanted::Tcp { ip, port }),
-            None => address(word).filter(|_| kind == Kind::Django),
-        },
+        Kind::HttpServer => alone,
+        Kind::Django => alone.or_else(|| address(word)),
         _ => None,
     }
 }
@@ -195,6 +199,8 @@ mod tests {
             ("python manage.py runserver 0:8080", "0.0.0.0:8080"),
             ("python manage.py runserver", "127.0.0.1:8000"),
             ("python -m http.server 9000", "0.0.0.0:9000"),
+            ("python -m http.server 9000 -b 127.0.0.1", "127.0.0.1:9000"),
+            ("python -m http.server --bind ::1 9000", "[::1]:9000"),
             ("waitress-serve --listen=*:8041 a:b", "port 8041"),
             ("python app.py", ""),
             ("python app.py --port 80", ""),

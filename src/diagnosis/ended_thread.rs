@@ -101,7 +101,7 @@ fn by_source<'a>(process: &Process, snapshot: &'a Snapshot) -> Option<Ended<'a>>
     let thread = threads.find(|t| t.key == process.key)?;
     let python = process.python.as_ref()?;
     let stacks = python.stacks.as_ref()?;
-    let whole = stacks.torn == 0 && python.stacks_true_at >= Some(thread.found_at);
+    let whole = stacks.torn == 0 && python.stacks_true_at >= Some(thread.passed_at);
     let runs = |f: &Frame| f.file == thread.file && last_name(&f.function) == thread.function;
     let others = stacks
         .list
@@ -110,7 +110,7 @@ fn by_source<'a>(process: &Process, snapshot: &'a Snapshot) -> Option<Ended<'a>>
     let mut frames = others.flat_map(|s| s.frames.iter());
     (whole && !frames.any(runs)).then(|| Ended {
         kind: kind::by_call(&thread.call),
-        at: thread.found_at,
+        at: thread.passed_at,
         told: Told::BySource(thread),
     })
 }

@@ -38,8 +38,8 @@ pub struct Holder {
 pub struct ServerThread {
     /// The process.
     pub key: ProcessKey,
-    /// When the source was found to say so.
-    pub found_at: Moment,
+    /// When the main thread was seen behind that line.
+    pub passed_at: Moment,
     /// Source file.
     pub file: String,
     /// Line that makes the thread.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::SystemTime;
 
-use crate::snapshot::{Frame, Intent, ProcessKey, ServerThread, Stack};
+use crate::snapshot::{Frame, Intent, Moment, ProcessKey, ServerThread, Stack};
 
 mod source;
 mod thread;
@@ -38,6 +38,8 @@ pub struct Search {
     pub cwd: Option<String>,
     /// The stack of its main thread.
     pub stack: Stack,
+    /// When that was read.
+    pub at: Moment,
 }
 
 /// What a search has found; `None` for nothing.
@@ -142,7 +144,7 @@ impl Sources {
         own.rev().take(8).find_map(|frame| {
             let text = self.read(search.key.pid, search.cwd.as_deref(), &frame.file)?;
             let started = Source::of(&text).thread_behind(frame)?;
-            Some(started.of(search.key, frame))
+            Some(started.of(search, frame))
         })
     }
 

@@ -466,10 +466,10 @@ fn an_exception_of_a_server_that_serves_is_no_finding() {
 
 /// The source says that a thread was started on `serve`, which runs a server.
 fn started(w: &mut World) {
-    let (key, found_at) = (w.p(10).key, w.now);
+    let (key, passed_at) = (w.p(10).key, w.now);
     w.inquiries.server_threads.push(ServerThread {
         key,
-        found_at,
+        passed_at,
         file: "/srv/jobs/app.py".into(),
         line: 25,
         function: "serve".into(),

@@ -4,9 +4,9 @@
 //! What may not have been passed (a branch, a loop, a handler of exceptions) is no evidence, and neither is a server that the
 //! file also ends.
 
+use super::Search;
 use super::source::{Source, definition, indent, is_blank, server_call};
-use crate::snapshot::{Frame, ProcessKey, ServerThread};
-use crate::source::clock;
+use crate::snapshot::{Frame, ServerThread};
 
 /// Lines of one statement.
 const STATEMENT: usize = 12;
@@ -44,11 +44,11 @@ pub(super) struct Started {
 }
 
 impl Started {
-    /// As found now, in the source of a frame of a process.
-    pub(super) fn of(self, key: ProcessKey, frame: &Frame) -> ServerThread {
+    /// As found in the source of a frame that a search was about.
+    pub(super) fn of(self, search: &Search, frame: &Frame) -> ServerThread {
         ServerThread {
-            key,
-            found_at: clock::now(),
+            key: search.key,
+            passed_at: search.at,
             file: frame.file.clone(),
             line: self.line,
             function: self.function,

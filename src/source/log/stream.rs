@@ -1,14 +1,16 @@
 //! Standard output and error that cannot be read: what are they, and who reads them? In words, for the gap.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use super::outlet::Outlets;
 use super::tail::FileId;
-use crate::snapshot::{Moment, Process};
+use crate::snapshot::Process;
 use crate::source::{holder, text};
 
-/// Between two searches through all processes.
-const SEARCH_EVERY_S: f64 = 10.0;
+/// Between two searches through all processes: so many times longer than the last one took, and never less than this.
+const SEARCH_SHARE: u32 = 50;
+const SEARCH_PAUSE: Duration = Duration::from_millis(500);
 /// Pipes that are remembered.
 const PIPES: usize = 1024;
 const NAME: usize = 64;
@@ -30,7 +32,7 @@ const COPIERS: [&str; 9] = [
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     known: HashMap<String, Option<Reader>>,
-    searched_at: Moment,
+    next_search: Option<Instant>,
 }
 
 /// A process that reads a pipe.
@@ -42,7 +44,7 @@ pub(super) struct Reader {
 
 impl Readers {
     /// Who reads the pipes among these streams: those above the process are asked first, everybody else now and then.
-    pub(super) fn find(&mut self, outlets: &Outlets, process: &Process, now: Moment) {
+    pub(super) fn find(&mut self, outlets: &Outlets, process: &Process) {
         let unknown: Vec<String> = outlets
             .streams
             .iter()
@@ -57,12 +59,14 @@ impl Readers {
             self.known.clear();
         }
         let rest = self.note(unknown, ancestors(process.key.pid));
-        if rest.is_empty() || now.seconds_since(self.searched_at) < SEARCH_EVERY_S {
+        let began = Instant::now();
+        if rest.is_empty() || self.next_search.is_some_and(|next| began < next) {
             return;
         }
-        self.searched_at = now;
         let rest = self.note(rest, holder::everybody());
         self.known.extend(rest.into_iter().map(|link| (link, None)));
+        let pause = began.elapsed().saturating_mul(SEARCH_SHARE);
+        self.next_search = Some(Instant::now() + pause.max(SEARCH_PAUSE));
     }
 
     /// Notes who of these processes reads the pipes; those that none of them reads are left.
@@ -230,7 +234,7 @@ mod tests {
         let mut readers = Readers::default();
         let mut process = crate::testing::process(pid, "sh");
         process.key.pid = pid;
-        readers.find(&outlets, &process, Moment(1));
+        readers.find(&outlets, &process);
         let words = readers.words(&outlets);
         let own = format!("read by pid {}", std::process::id());
         drop(child.stdin.take());

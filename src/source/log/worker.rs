@@ -110,7 +110,7 @@ impl Worker {
         if !is_same {
             return;
         }
-        self.readers.find(&outlets, process, now);
+        self.readers.find(&outlets, process);
         let met_at = self.writers.get(&key).map_or(now, |w| w.met_at);
         let mut writer = Writer {
             met_at,

@@ -215,6 +215,7 @@ impl Entry {
             key,
             cwd: self.process.cwd.clone(),
             stack: main.clone(),
+            at: stacks.at,
         }) {
             self.searched = own;
         }
