@@ -96,7 +96,7 @@ fn an_address_that_this_very_test_has_is_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("out");
     let python = python.display();
-    let server = shell(
+    let _server = shell(
         &format!(
             "while :; do {python} -m http.server {port} --bind 127.0.0.1; sleep 0.5; done >>$LOG 2>&1"
         ),
