@@ -11,6 +11,8 @@
 
 #[path = "diagnosis/calm.rs"]
 mod calm;
+#[path = "diagnosis/carried.rs"]
+mod carried;
 #[path = "diagnosis/fleet.rs"]
 mod fleet;
 #[path = "diagnosis/lives.rs"]

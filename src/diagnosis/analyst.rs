@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+mod calm;
 mod record;
 
 use record::Record;
@@ -27,6 +28,7 @@ pub struct Analyst {
     cases: BTreeMap<ProcessKey, Record>,
     /// Root of a family as it is now → the root under which its record is kept.
     identity: BTreeMap<ProcessKey, ProcessKey>,
+    calm: calm::Calm,
 }
 
 impl Analyst {
@@ -61,11 +63,13 @@ impl Analyst {
         self.forget(snapshot.at);
         let outsiders = self.outsiders(rest);
         let attention = self.attention(&servers, snapshot.at);
-        Diagnosis {
+        let diagnosis = Diagnosis {
             servers,
             outsiders,
             attention,
-        }
+        };
+        self.calm.note(&diagnosis, snapshot.at);
+        diagnosis
     }
 
     /// The root under which a family's record is kept: its own, or that of the server whose place it has taken: same

@@ -52,7 +52,8 @@ impl Watcher {
     pub(super) fn look(&mut self) -> (Scene, Diagnosis) {
         self.looked = Instant::now();
         let snapshot = Arc::new(self.sampler.look(&self.wishes));
-        let whole = self.analyst.observe(&snapshot);
+        let carried = self.analyst.carry_on(&snapshot, self.sampler.changed_at());
+        let whole = carried.unwrap_or_else(|| self.analyst.observe(&snapshot));
         self.wishes.hot = whole.attention.iter().copied().collect();
         let selected = select::select(whole.clone(), &self.targets);
         let own_cpu_percent = self.own_cpu(&snapshot);

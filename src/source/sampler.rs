@@ -58,6 +58,10 @@ pub struct Sampler {
     all_at: Moment,
     listening: BTreeSet<u64>,
     connections: connections::Held,
+    /// How many processes and which gaps the last snapshot had.
+    shown: (usize, Vec<Gap>),
+    /// When a snapshot last showed something else than the one before it.
+    changed_at: Moment,
 }
 
 const NEWBORN_S: f64 = 10.0;
@@ -94,6 +98,8 @@ impl Sampler {
             all_at: Moment(0),
             listening: BTreeSet::new(),
             connections: connections::Held::default(),
+            shown: (0, Vec::new()),
+            changed_at: Moment(0),
         }
     }
 
@@ -114,6 +120,11 @@ impl Sampler {
         let lingers =
             |e: &&Entry| e.is_urgent(wishes, at) && at.seconds_since(e.stirred_at) < LINGER_S;
         watched.iter().any(lingers) || watched.iter().any(|e| !self.reader.rests(&e.process, at))
+    }
+
+    /// When a snapshot last showed something else than the one before it, but for the time.
+    pub fn changed_at(&self) -> Moment {
+        self.changed_at
     }
 
     /// How long it is until everybody is due to be looked at.
@@ -181,8 +192,12 @@ impl Sampler {
         }
         let members = self.members();
         let (read, gaps) = self.namespaces.read(&members, at);
-        self.netns = read.into_iter().map(|n| (n.inode, n)).collect();
         self.netns_gaps = gaps;
+        let same = |n: &Arc<NetNs>| self.netns.get(&n.inode).is_some_and(|old| is_same(old, n));
+        if read.len() != self.netns.len() || !read.iter().all(same) {
+            self.changed_at = at;
+        }
+        self.netns = read.into_iter().map(|n| (n.inode, n)).collect();
         let listening: BTreeSet<u64> = self
             .netns
             .values()
@@ -286,24 +301,40 @@ impl Sampler {
         let mut gaps = self.netns_gaps.clone();
         gaps.extend(self.hidden.clone());
         gaps.extend(self.ledger.gap());
+        let mut changed = self.connections.take_changed();
         for entry in self.roster.all_mut() {
+            changed |= entry.take_changed();
             gaps.extend(entry.gaps());
             processes.push(entry.record(self.connections.of(entry.process.key)));
         }
         gaps.sort();
         gaps.dedup();
+        let exits = self.ledger.take_exits();
+        if changed || !exits.is_empty() || self.shown != (processes.len(), gaps.clone()) {
+            self.shown = (processes.len(), gaps.clone());
+            self.changed_at = at;
+        }
         Snapshot {
             host: self.host.clone(),
             at,
             wall_ms: clock::wall_ms(),
             processes,
             netns: self.netns.values().cloned().collect(),
-            exits: self.ledger.take_exits(),
+            exits,
             events: self.ledger.source(),
             gaps,
             own: clock::own_cost(Duration::from_nanos(at.0.saturating_sub(began.0))),
         }
     }
+}
+
+/// True if a namespace is as it was, but for the time.
+fn is_same(before: &NetNs, now: &NetNs) -> bool {
+    let now = NetNs {
+        sampled_at: before.sampled_at,
+        ..now.clone()
+    };
+    now == *before
 }
 
 impl Entry {

@@ -14,9 +14,15 @@ const LISTED: usize = 256;
 pub(super) struct Held {
     by_owner: BTreeMap<ProcessKey, Arc<Connections>>,
     none: Arc<Connections>,
+    changed: bool,
 }
 
 impl Held {
+    /// True if anybody's have changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
     pub(super) fn of(&self, key: ProcessKey) -> Option<&Arc<Connections>> {
         self.by_owner.get(&key)
     }
@@ -32,12 +38,12 @@ impl Held {
         for entry in members(roster, netns) {
             let key = entry.process.key;
             let now = of_owners.remove(&key);
-            let held = self.by_owner.entry(key).or_default();
-            match now {
-                None => *held = Arc::clone(&self.none),
-                Some(now) if now != **held => *held = Arc::new(now),
-                // The same as before: records that have it stay as they are.
-                Some(_) => {}
+            let before = self.by_owner.get(&key);
+            // Where they are the same as before, records that have them stay as they are.
+            if before.is_none_or(|held| **held != *now.as_ref().unwrap_or(&self.none)) {
+                let now = now.map_or_else(|| Arc::clone(&self.none), Arc::new);
+                self.by_owner.insert(key, now);
+                self.changed = true;
             }
         }
     }
@@ -53,6 +59,7 @@ impl Held {
             let key = entry.process.key;
             if !self.by_owner.contains_key(&key) && has_none(key) {
                 self.by_owner.insert(key, Arc::clone(&self.none));
+                self.changed = true;
             }
         }
     }
@@ -166,10 +173,13 @@ mod tests {
         held.leave(&roster, 1, |_| true);
         assert!(Arc::ptr_eq(&first, held.of(key(1)).unwrap()));
 
+        assert!(held.take_changed() && !held.take_changed());
         held.take(&roster, 1, &found);
         assert!(Arc::ptr_eq(&first, held.of(key(1)).unwrap()), "the same");
+        assert!(!held.take_changed());
         held.take(&roster, 1, &[]);
         assert_eq!(held.of(key(1)).unwrap().total, 0);
+        assert!(held.take_changed());
         held.forget(&Roster::default());
         assert_eq!(held.of(key(1)), None);
     }

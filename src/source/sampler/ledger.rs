@@ -142,8 +142,6 @@ impl Ledger {
             let received = match &self.events {
                 Ok((receiver, listening)) if listening.is_alive() => receiver.recv_timeout(left),
                 _ => {
-                    // A wait of less than a millisecond is none (epoll_wait(2)).
-                    let left = left.max(Duration::from_millis(1));
                     if self.note_ended(left, roster) {
                         return true;
                     }

@@ -168,10 +168,12 @@ pub fn epoll_add(set: BorrowedFd<'_>, fd: BorrowedFd<'_>, token: u64) -> io::Res
     checked(result)
 }
 
-/// Tokens of descriptors in an epoll set that have something to tell, at most 64; waits for one, at most so long.
+/// Tokens of descriptors in an epoll set that have something to tell, at most 64; waits for one, at most so long, rounded up
+/// to milliseconds.
 pub fn epoll_wait(set: BorrowedFd<'_>, longest: Duration) -> io::Result<Vec<u64>> {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
-    let milliseconds = c_int::try_from(longest.as_millis()).unwrap_or(c_int::MAX);
+    let milliseconds = longest.as_micros().div_ceil(1000);
+    let milliseconds = c_int::try_from(milliseconds).unwrap_or(c_int::MAX);
     // SAFETY: `events` is valid for writes of the number given, and lives through the call.
     let count = unsafe {
         libc::epoll_wait(

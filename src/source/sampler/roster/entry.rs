@@ -25,6 +25,8 @@ pub struct Entry {
     pub stirred_at: Moment,
     /// The record as it went into the last snapshot, while nothing in it has changed.
     pub record: Option<Arc<Process>>,
+    /// True if something else than the time has changed since then.
+    changed: bool,
     /// `(tid, run_ns, switches)` of all threads when the stacks were asked for.
     pub stack_marks: Vec<(u32, u64, u64)>,
     pub(super) asked_marks: Vec<(u32, u64, u64)>,
@@ -49,6 +51,7 @@ impl Entry {
             listeners_moved: false,
             stirred_at: Moment(0),
             record: None,
+            changed: true,
             stack_marks: Vec::new(),
             asked_marks: Vec::new(),
             read_at: Moment(0),
@@ -63,7 +66,7 @@ impl Entry {
     /// It has ended, and its parent has not looked yet.
     pub fn bury(&mut self) {
         self.process.state = crate::snapshot::ProcessState::Zombie;
-        self.record = None;
+        self.change();
     }
 
     pub fn is_dead(&self) -> bool {
@@ -108,7 +111,7 @@ impl Entry {
         if depth == Depth::Full {
             self.full_at = at;
         }
-        self.record = None;
+        self.change();
     }
 
     /// It was looked at, and is as it was.
@@ -116,6 +119,17 @@ impl Entry {
         self.process.sampled_at = at;
         self.read_at = at;
         self.record = None;
+    }
+
+    /// The record is to be made anew: something in it has changed.
+    fn change(&mut self) {
+        self.record = None;
+        self.changed = true;
+    }
+
+    /// True if something else than the time has changed since this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     pub(super) fn marks(&self) -> Vec<(u32, u64, u64)> {
@@ -186,7 +200,7 @@ impl Entry {
     }
 
     pub fn answer(&mut self, answer: StackAnswer) {
-        self.record = None;
+        self.change();
         let Some(python) = &mut self.python else {
             return;
         };
@@ -246,7 +260,7 @@ impl Entry {
     pub fn intend(&mut self, intent: Option<Intent>) {
         if let Some(python) = &mut self.python {
             python.intent = intent;
-            self.record = None;
+            self.change();
         }
     }
 

@@ -178,6 +178,7 @@ fn records_are_shared_until_something_changes() {
     let mut entry = python_entry(9);
     let connections = Arc::new(Connections::default());
     let first = entry.record(Some(&connections));
+    assert!(entry.take_changed(), "it is new");
     assert!(first.is_python() && first.connections.is_some());
     assert!(Arc::ptr_eq(&first, &entry.record(Some(&connections))));
     let same_again = Arc::new(Connections::default());
@@ -200,6 +201,7 @@ fn records_are_shared_until_something_changes() {
         change(&mut entry);
         let now = entry.record(Some(&same_again));
         assert!(!Arc::ptr_eq(&before, &now), "{name}");
+        assert_eq!(entry.take_changed(), name != "other connections", "{name}");
         assert!(
             Arc::ptr_eq(&now, &entry.record(Some(&same_again))),
             "{name}"
@@ -272,7 +274,9 @@ fn who_is_still_was_looked_at_and_has_not_stirred() {
     entry.take(read(2), vec![], Depth::Full, after(2.0));
     entry.listeners_moved = true;
     let before = entry.record(None);
+    assert!(entry.take_changed());
     entry.still(after(3.0));
+    assert!(!entry.take_changed(), "but for the time");
     assert!(entry.was_read_at(after(3.0)) && !entry.was_read_at(after(2.0)));
     let now = entry.record(None);
     assert_eq!(now.sampled_at, after(3.0));
