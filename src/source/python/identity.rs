@@ -7,11 +7,13 @@
 //! ```
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::StackError;
 use super::files::Files;
 use super::heap::Heap;
 use super::layout::Layout;
+use super::own::Hints;
 use super::pages::Pages;
 use super::version::{Version, version_in_name};
 
@@ -22,6 +24,8 @@ pub struct Identity {
     pub version: Version,
     /// Where things lie in it.
     pub layout: &'static Layout,
+    /// Where other processes of the same binary had things.
+    pub hints: Arc<Hints>,
 }
 
 /// The cookie that `_PyRuntime` begins with from 3.13 on.
@@ -61,13 +65,22 @@ impl Identity {
         }
     }
 
+    fn new(version: Version, layout: &'static Layout) -> Self {
+        let hints = Arc::default();
+        Self {
+            version,
+            layout,
+            hints,
+        }
+    }
+
     /// By a version that the binary tells.
     fn told(pid: u32, version: Version, runtime: &Range<u64>) -> Result<Option<Self>, StackError> {
         let minor = u32::try_from(version.minor).unwrap_or(u32::MAX);
         match Layout::of(minor).filter(|_| version.major == 3) {
             Some(_) if minor < 13 => Self::tried(pid, runtime, &[minor]),
             Some(layout) => {
-                let identity = Self { version, layout };
+                let identity = Self::new(version, layout);
                 Ok(has_offsets(pid, runtime, layout).then_some(identity))
             }
             None if version.is_supported() => Ok(None),
@@ -86,7 +99,7 @@ impl Identity {
             }
             is_empty &= found == Sought::Empty;
             if let Sought::Found(version) = found {
-                return Ok(Some(Self { version, layout }));
+                return Ok(Some(Self::new(version, layout)));
             }
         }
         if is_empty {

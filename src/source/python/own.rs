@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::activity::activity;
 use super::attach::Found;
@@ -27,6 +28,8 @@ mod names;
 mod place;
 mod settle;
 mod walk;
+
+pub use names::Hints;
 
 use gil::Gils;
 use place::Place;
@@ -48,6 +51,7 @@ pub struct Attached {
     gils: Gils,
     /// Fingerprints of the chains that were settled the last time, by thread state.
     last: Vec<(u64, u64)>,
+    hints: Arc<Hints>,
     names: ThreadNames,
     tids: Tids,
     /// Inner thread ids by pthread_self(), for versions that do not keep them themselves.
@@ -66,6 +70,7 @@ impl Attached {
             heap,
             gils: Gils::default(),
             last: Vec::new(),
+            hints: identity.hints,
             names: ThreadNames::default(),
             tids: Tids::of(pid),
             pthreads: HashMap::new(),
@@ -127,7 +132,8 @@ impl Attached {
             if new.is_empty() {
                 continue;
             }
-            let mut found = names::names(&mut self.heap, *interpreter).unwrap_or_default();
+            let mut found =
+                names::names(&mut self.heap, *interpreter, &self.hints).unwrap_or_default();
             for pthread in new {
                 self.names.known.insert(pthread, found.remove(&pthread));
             }

@@ -50,6 +50,8 @@ pub struct Codes {
 
 /// Bytes of code objects that are remembered: more than a thousand functions. Beyond that all are forgotten.
 const MOST_BYTES: usize = 1 << 20;
+/// Bytes of a code object up to its instructions, at most.
+const SIZE: usize = 216;
 const MOST_FILE: usize = 1024;
 const MOST_FUNCTION: usize = 256;
 const MOST_TABLE: usize = 1 << 19;
@@ -106,6 +108,34 @@ impl Heap {
         let code = Arc::new(self.read_code(addr)?);
         self.codes.keep(&code, now);
         Some(code)
+    }
+
+    /// These code objects are about to be looked up: of those that are not known, what is needed is fetched with few calls.
+    pub fn prepare_codes(&mut self, codes: impl IntoIterator<Item = u64>) {
+        let known = &self.codes.known;
+        let mut new: Vec<u64> = codes
+            .into_iter()
+            .filter(|code| !known.contains_key(code))
+            .collect();
+        if new.is_empty() {
+            return;
+        }
+        new.sort_unstable();
+        new.dedup();
+        self.prepare(new.iter().copied(), SIZE);
+        let fields = self.layout.code;
+        let parts = [
+            fields.filename,
+            fields.name,
+            fields.qualname,
+            fields.lines,
+            fields.code,
+        ];
+        let mut objects = Vec::with_capacity(4 * new.len());
+        for code in new.into_iter().filter(|code| is_pointer(*code)) {
+            objects.extend(parts.iter().filter_map(|part| self.u64_in(code, *part)));
+        }
+        self.prepare(objects, 128);
     }
 
     /// True if this code object is known: reading it needs no memory.

@@ -1,5 +1,7 @@
 //! Dictionaries, lists, tuples, sets and deques, as the pointers that they hold.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::{Heap, MOST_ITEMS, is_pointer};
 
 /// The keys of a dictionary as they lie in memory.
@@ -35,6 +37,20 @@ impl Heap {
             .into_iter()
             .find(|&(at, _)| self.text_is(at, key))
             .map(|pair| pair.1)
+    }
+
+    /// The same of a dictionary that is alike in many processes: `hint` is where the key was found last, so that not all have to
+    /// be read to find it.
+    pub fn dict_get_near(&mut self, object: u64, key: &str, hint: &AtomicUsize) -> Option<u64> {
+        let pairs = self.dict(object)?;
+        let hinted = pairs.get(hint.load(Ordering::Relaxed)).copied();
+        if let Some((_, value)) = hinted.filter(|(at, _)| self.text_is(*at, key)) {
+            return Some(value);
+        }
+        self.prepare(pairs.iter().map(|pair| pair.0), 80);
+        let found = pairs.iter().position(|(at, _)| self.text_is(*at, key))?;
+        hint.store(found, Ordering::Relaxed);
+        pairs.get(found).map(|pair| pair.1)
     }
 
     /// Keys of this keys object and their values, which lie beside them or, in a split dictionary, at `values`.
