@@ -28,6 +28,7 @@ mod cython;
 mod entered;
 mod event_loop;
 mod frame;
+mod image;
 mod kind;
 mod pool;
 mod probe;
@@ -143,7 +144,7 @@ struct Memo {
     /// Function → whether it ends a `with` block.
     exits: ByAddress<bool>,
     /// What is waited for at an object.
-    waits: HashMap<(u64, Call), Option<Rc<WaitOn>>>,
+    waits: ByAddress<(Call, Option<Rc<WaitOn>>)>,
     /// Children that were listed.
     children: usize,
 }
