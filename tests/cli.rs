@@ -209,7 +209,7 @@ fn a_target_that_matches_nothing_is_told_what_there_is() {
     }
 }
 
-/// The contract's keys but `tasks`, which this version does not read, and what was added to them.
+/// The contract's keys, and what was added to them.
 #[test]
 fn json_has_the_keys_of_the_contract() {
     let server = need!(server());

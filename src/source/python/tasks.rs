@@ -83,7 +83,7 @@ impl TaskReader {
     /// Reads all tasks. The heap is renewed by the caller, who may read other things of the same moment with it.
     ///
     /// # Errors
-    /// `NotReady` before there is an interpreter; `Gone`, `NoPermission` from the kernel.
+    /// `NotReady` before there is an interpreter; `Torn` if the tasks could not be found; `Gone`, `NoPermission` from the kernel.
     pub fn read(
         &mut self,
         heap: &mut Heap,
@@ -98,18 +98,21 @@ impl TaskReader {
             left_out: 0,
             pools: Vec::new(),
         };
+        let mut is_void = false;
         let interpreters = heap.interpreters(runtime);
         for interpreter in interpreters.iter().flatten() {
             let anchors = self.anchors.entry(*interpreter).or_default();
             anchors.refresh(heap, *interpreter);
             let mut look = Look::new(heap, anchors, &mut self.sites);
             look.read(*interpreter, threads, &mut found);
+            is_void |= look.is_void;
         }
         let alive = interpreters.unwrap_or_default();
         self.anchors.retain(|known, _| alive.contains(known));
         match heap.pages.failure() {
             Some(error) => Err(StackError::from_io(self.pid, &error)),
             None if alive.is_empty() => Err(StackError::NotReady),
+            None if is_void => Err(StackError::Torn),
             None => Ok(found),
         }
     }
@@ -127,6 +130,8 @@ struct Look<'a> {
     now: f64,
     /// Where the count of reads may get to.
     most_work: u64,
+    /// True if tasks may be missing without being counted.
+    is_void: bool,
 }
 
 /// Answers that are the same for many tasks.
@@ -177,6 +182,7 @@ impl<'a> Look<'a> {
             memo: Memo::default(),
             now: clock::monotonic_ns() as f64 / 1e9,
             most_work,
+            is_void: false,
         }
     }
 

@@ -45,18 +45,25 @@ impl Look<'_> {
         let mut tasks = Vec::new();
         let (weak_sets, sets) = (self.asyncio.weak_sets.clone(), self.asyncio.sets.clone());
         for set in weak_sets {
-            let references = self.heap.set(set).unwrap_or_default();
+            let references = self.members(set);
             self.heap.prepare(references.iter().copied(), 24);
             let target = |reference: u64| self.heap.pointer(reference.checked_add(16)?);
             tasks.extend(references.into_iter().filter_map(target));
         }
         for set in sets {
-            tasks.extend(self.heap.set(set).unwrap_or_default());
+            tasks.extend(self.members(set));
         }
         self.heap.prepare(tasks.iter().copied(), super::task::TASK);
         // What a dead reference refers to is None.
         tasks.retain(|task| self.kind(*task) != Kind::Nothing);
         tasks
+    }
+
+    /// The members of a set that registers tasks. One that cannot be read is not empty: the whole reading is void then.
+    fn members(&mut self, set: u64) -> Vec<u64> {
+        let members = self.heap.set(set);
+        self.is_void |= members.is_none();
+        members.unwrap_or_default()
     }
 
     fn listed(&mut self, interpreter: u64, threads: &[u64]) -> Vec<u64> {
