@@ -27,8 +27,8 @@ pub enum Attachment {
 /// What a worker works with.
 #[derive(Default)]
 pub struct Tools {
-    /// The bytes of snapshots, and of what is read again: of one process after the other.
-    pages: [Vec<u8>; 2],
+    /// The bytes of snapshots, of what is read again, and of tasks: of one process after the other.
+    pages: [Vec<u8>; 3],
     /// Made when py-spy is needed first.
     donor: Option<Donor>,
 }
@@ -65,15 +65,14 @@ impl Attachment {
     /// # Errors
     /// All but `Hanging`; `Torn` if the process was too busy to tell, which the next try may not meet.
     pub fn new(pid: u32, tools: &mut Tools, library: &Library) -> Result<Self, StackError> {
-        let mut files = Files::read(pid, &library.binaries)?;
-        let runtime = files.runtime();
-        if let Some(runtime) = &runtime
+        let files = Files::read(pid, &library.binaries)?;
+        if let Some(runtime) = files.runtime()
             && let Some(identity) = library.identify(pid, &files)?
         {
-            let attached = own::Attached::new(pid, identity, runtime.clone());
+            let attached = own::Attached::new(pid, identity, runtime);
             return Ok(Self::Own(Box::new(attached)));
         }
-        files.read_all(pid, &library.binaries);
+        let files = Files::read_all(pid, &library.binaries)?;
         if !files.is_python() {
             return Err(StackError::NotPython);
         }
@@ -96,17 +95,11 @@ impl Attachment {
     pub fn read(&mut self, tools: &mut Tools, request: &StackRequest) -> Found {
         match self {
             Self::Own(own) => {
-                for (pages, bytes) in [&mut own.heap.pages, &mut own.again]
-                    .into_iter()
-                    .zip(&mut tools.pages)
-                {
+                for (pages, bytes) in own.snapshots().into_iter().zip(&mut tools.pages) {
                     pages.work_in(std::mem::take(bytes));
                 }
                 let found = own.read(request);
-                for (pages, bytes) in [&mut own.heap.pages, &mut own.again]
-                    .into_iter()
-                    .zip(&mut tools.pages)
-                {
+                for (pages, bytes) in own.snapshots().into_iter().zip(&mut tools.pages) {
                     *bytes = Some(pages.rest())
                         .filter(|b| b.len() <= MOST_KEPT)
                         .unwrap_or_default();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::StackError;
 use super::binary::Binary;
-use super::maps::read_maps;
+use super::maps::Maps;
 use super::status::Status;
 use super::version::{is_libpython, version_in_name};
 
@@ -93,8 +93,8 @@ impl Interpreters {
             return Ok(Detected::NotYet);
         }
         let pause = known.map_or(FIRST_PAUSE, |c| (c.pause * 2).min(LONGEST_PAUSE));
-        let maps = read_maps(pid)?;
-        if let Some(library) = maps.iter().find(|m| is_libpython(m.name())) {
+        let mut maps = Maps::open(pid)?;
+        if let Some(library) = maps.first(|m| is_libpython(m.name())) {
             self.candidates.remove(&pid);
             let version = version_in_name(library.name()).map(|(version, _)| version);
             return Ok(Detected::Python { version });

@@ -1,22 +1,22 @@
 //! The files of a process that an interpreter may be in: its executable, and a libpython.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufReader};
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::StackError;
 use super::binary::{Binaries, Binary, Depth, FileKey};
-use super::maps::{Mapping, read_maps};
+use super::maps::{Mapping, Maps};
 use super::version::is_libpython;
 
 /// What was found.
 pub struct Files {
     /// The executable.
     pub exe: Option<Image>,
-    /// The libpython that is mapped.
+    /// The libpython that is mapped; it is not looked for where the executable has `_PyRuntime`.
     pub library: Option<Image>,
-    /// Address ranges that are mapped, in order.
+    /// Address ranges that are mapped, in order; with [`Files::read_all`].
     pub mapped: Vec<(u64, u64)>,
     /// Name of the file that ought to hold the interpreter.
     pub name: String,
@@ -44,40 +44,74 @@ impl Files {
     /// # Errors
     /// `Gone`; `NoPermission`; `Failed` if the libpython that is mapped cannot be opened.
     pub fn read(pid: u32, binaries: &Binaries) -> Result<Self, StackError> {
-        let mut files = Self::read_exports(pid, binaries)?;
+        let mut maps = Maps::open(pid)?;
+        let mut files = Self::of_executable(pid, &mut maps, binaries)?;
         if files.runtime().is_none() {
-            files.read_all(pid, binaries);
+            files.add_library(pid, &mut maps, binaries)?;
+        }
+        if files.runtime().is_none() {
+            files.add_symbols(pid, binaries);
         }
         Ok(files)
     }
 
-    fn read_exports(pid: u32, binaries: &Binaries) -> Result<Self, StackError> {
-        let maps = read_maps(pid)?;
+    /// Reads all that may be of use: a libpython in any case, local symbols too, and what is mapped. A file that has gone meanwhile
+    /// stays as it is known.
+    ///
+    /// # Errors
+    /// As [`Files::read`].
+    pub fn read_all(pid: u32, binaries: &Binaries) -> Result<Self, StackError> {
+        let mut maps = Maps::open(pid)?;
+        let mut files = Self::of_executable(pid, &mut maps, binaries)?;
+        files.add_library(pid, &mut maps, binaries)?;
+        files.add_symbols(pid, binaries);
+        files.mapped = maps.all().iter().map(|m| (m.start, m.end)).collect();
+        Ok(files)
+    }
+
+    fn of_executable(
+        pid: u32,
+        maps: &mut Maps<BufReader<File>>,
+        binaries: &Binaries,
+    ) -> Result<Self, StackError> {
         let path = fs::read_link(exe_link(pid)).map_err(|e| StackError::from_io(pid, &e))?;
         let path = path.to_string_lossy();
-        let exe_map = maps.iter().find(|m| m.path == path);
-        let lib_map = maps.iter().filter(|m| is_libpython(m.name()));
-        let lib_map = lib_map.min_by_key(|m| m.offset);
-        let exe_name = exe_map.map_or("", Mapping::name).to_owned();
+        let mapping = maps.first(|m| m.path == path);
+        let name = mapping.as_ref().map_or("", Mapping::name).to_owned();
+        let image = mapping.and_then(|m| Image::read(pid, m, true, binaries).ok());
+        Ok(Self {
+            exe: image,
+            library: None,
+            mapped: Vec::new(),
+            embeds: !name.starts_with("python"),
+            name,
+        })
+    }
+
+    fn add_library(
+        &mut self,
+        pid: u32,
+        maps: &mut Maps<BufReader<File>>,
+        binaries: &Binaries,
+    ) -> Result<(), StackError> {
+        let all = maps.all().iter().filter(|m| is_libpython(m.name()));
+        let Some(mapping) = all.min_by_key(|m| m.offset).cloned() else {
+            return Ok(());
+        };
+        mapping.name().clone_into(&mut self.name);
         let failed = |error: io::Error| match StackError::from_io(pid, &error) {
             StackError::Gone if error.kind() == io::ErrorKind::NotFound => {
                 StackError::Failed("its libpython is not where it was".to_owned())
             }
             other => other,
         };
-        let in_library = lib_map.map(|m| Image::read(pid, m, false, binaries).map_err(failed));
-        let in_exe = exe_map.and_then(|m| Image::read(pid, m, true, binaries).ok());
-        Ok(Self {
-            exe: in_exe,
-            library: in_library.transpose()?,
-            name: lib_map.map_or_else(|| exe_name.clone(), |m| m.name().to_owned()),
-            embeds: !exe_name.starts_with("python"),
-            mapped: maps.iter().map(|m| (m.start, m.end)).collect(),
-        })
+        let image = Image::read(pid, mapping, false, binaries).map_err(failed)?;
+        self.library = Some(image);
+        Ok(())
     }
 
-    /// Reads local symbols too. A file that has gone meanwhile stays as it is known.
-    pub fn read_all(&mut self, pid: u32, binaries: &Binaries) {
+    /// Reads local symbols too.
+    fn add_symbols(&mut self, pid: u32, binaries: &Binaries) {
         for image in [&mut self.exe, &mut self.library].into_iter().flatten() {
             if image.depth == Depth::Exports
                 && let Ok(binary) = image.load(pid, Depth::All, binaries)
@@ -128,7 +162,7 @@ impl Files {
 }
 
 impl Image {
-    fn read(pid: u32, mapping: &Mapping, is_exe: bool, binaries: &Binaries) -> io::Result<Self> {
+    fn read(pid: u32, mapping: Mapping, is_exe: bool, binaries: &Binaries) -> io::Result<Self> {
         let meta = match is_exe {
             true => fs::metadata(exe_link(pid)),
             false => mapping.metadata(pid),
@@ -138,11 +172,12 @@ impl Image {
             binary: Arc::default(),
             bias: 0,
             depth: Depth::Exports,
-            mapping: mapping.clone(),
+            mapping,
             is_exe,
         };
         image.binary = image.load(pid, Depth::Exports, binaries)?;
-        image.bias = image.binary.bias(mapping).unwrap_or(mapping.start);
+        let bias = image.binary.bias(&image.mapping);
+        image.bias = bias.unwrap_or(image.mapping.start);
         Ok(image)
     }
 

@@ -20,14 +20,17 @@ mod attribute;
 mod code;
 mod container;
 mod lines;
+mod lookup;
 mod scalar;
 mod states;
 mod types;
 
 pub use code::Code;
+pub use lookup::{Hints, Imported, SharedHints};
 pub use types::Type;
 
 use code::Codes;
+use lookup::Modules;
 use types::Types;
 
 /// The objects of one interpreter process.
@@ -39,6 +42,8 @@ pub struct Heap {
     pub layout: &'static Layout,
     types: Types,
     codes: Codes,
+    imported: Modules,
+    hints: Hints,
     /// Offset of a slot by type and name; `None` where the type has no such slot.
     slots: HashMap<(u64, &'static str), Option<u64>>,
     /// Counts the snapshots.
@@ -51,9 +56,11 @@ pub const MOST_ITEMS: usize = 1 << 17;
 
 impl Heap {
     /// Of this memory, laid out as this version does it.
-    pub fn new(pages: Pages, layout: &'static Layout) -> Self {
+    pub fn new(pages: Pages, layout: &'static Layout, hints: Hints) -> Self {
         Self {
             pages,
+            hints,
+            imported: Modules::default(),
             layout,
             types: Types::default(),
             codes: Codes::default(),

@@ -7,10 +7,11 @@
 //! ```
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::StackError;
 use super::files::Files;
-use super::heap::Heap;
+use super::heap::{Heap, Hints, SharedHints};
 use super::layout::Layout;
 use super::pages::Pages;
 use super::version::{Version, version_in_name};
@@ -22,6 +23,8 @@ pub struct Identity {
     pub version: Version,
     /// Where things lie in it.
     pub layout: &'static Layout,
+    /// Where other processes of the same files had things.
+    pub hints: Arc<SharedHints>,
 }
 
 /// The cookie that `_PyRuntime` begins with from 3.13 on.
@@ -61,13 +64,21 @@ impl Identity {
         }
     }
 
+    fn new(version: Version, layout: &'static Layout) -> Self {
+        Self {
+            version,
+            layout,
+            hints: Arc::default(),
+        }
+    }
+
     /// By a version that the binary tells.
     fn told(pid: u32, version: Version, runtime: &Range<u64>) -> Result<Option<Self>, StackError> {
         let minor = u32::try_from(version.minor).unwrap_or(u32::MAX);
         match Layout::of(minor).filter(|_| version.major == 3) {
             Some(_) if minor < 13 => Self::tried(pid, runtime, &[minor]),
             Some(layout) => {
-                let identity = Self { version, layout };
+                let identity = Self::new(version, layout);
                 Ok(has_offsets(pid, runtime, layout).then_some(identity))
             }
             None if version.is_supported() => Ok(None),
@@ -79,14 +90,14 @@ impl Identity {
     fn tried(pid: u32, runtime: &Range<u64>, minors: &[u32]) -> Result<Option<Self>, StackError> {
         let mut is_empty = true;
         for layout in minors.iter().filter_map(|minor| Layout::of(*minor)) {
-            let mut heap = Heap::new(Pages::of_process(pid), layout);
+            let mut heap = Heap::new(Pages::of_process(pid), layout, Hints::default());
             let found = hexversion(&mut heap, runtime);
             if let Some(error) = heap.pages.failure() {
                 return Err(StackError::from_io(pid, &error));
             }
             is_empty &= found == Sought::Empty;
             if let Sought::Found(version) = found {
-                return Ok(Some(Self { version, layout }));
+                return Ok(Some(Self::new(version, layout)));
             }
         }
         if is_empty {

@@ -1,7 +1,7 @@
 //! Which files are mapped into a process, and how to open the very file that is mapped: not the one that by now has its name.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -81,21 +81,77 @@ fn open_regular(path: &str) -> io::Result<File> {
     Err(io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// The mappings of a process, in order of address; at most 65,536.
-///
-/// # Errors
-/// `Gone`, or `NoPermission`.
-pub fn read_maps(pid: u32) -> Result<Vec<Mapping>, StackError> {
-    let bytes = fs::read(format!("/proc/{pid}/maps")).map_err(|e| StackError::from_io(pid, &e))?;
-    if bytes.is_empty() {
-        // A zombie, or a kernel thread: there is no memory any more, or there never was.
-        return Err(StackError::Gone);
-    }
-    Ok(parse_maps(&String::from_utf8_lossy(&bytes)))
+/// The mappings of a process as far as they have been asked for: the kernel writes no more of them than is read, and to write them
+/// is most of what it costs to find an interpreter.
+pub struct Maps<R> {
+    lines: R,
+    line: Vec<u8>,
+    known: Vec<Mapping>,
 }
 
-fn parse_maps(text: &str) -> Vec<Mapping> {
-    text.lines().take(65_536).filter_map(parse_line).collect()
+/// Mappings that are read at most.
+const MOST: usize = 65_536;
+
+impl Maps<BufReader<File>> {
+    /// Of this process.
+    ///
+    /// # Errors
+    /// `Gone`, or `NoPermission`.
+    pub fn open(pid: u32) -> Result<Self, StackError> {
+        let failed = |error| StackError::from_io(pid, &error);
+        let file = File::open(format!("/proc/{pid}/maps")).map_err(failed)?;
+        // The kernel writes about a page at a time, whatever is asked for.
+        let mut maps = Self::new(BufReader::with_capacity(4096, file));
+        match maps.lines.fill_buf().map_err(failed)? {
+            // A zombie, or a kernel thread: there is no memory any more, or there never was.
+            [] => Err(StackError::Gone),
+            _ => Ok(maps),
+        }
+    }
+}
+
+impl<R: BufRead> Maps<R> {
+    fn new(lines: R) -> Self {
+        Self {
+            lines,
+            line: Vec::new(),
+            known: Vec::new(),
+        }
+    }
+
+    /// The first that is as asked, in order of address; none of those behind it is read.
+    pub fn first(&mut self, is_it: impl Fn(&Mapping) -> bool) -> Option<Mapping> {
+        if let Some(known) = self.known.iter().find(|mapping| is_it(mapping)) {
+            return Some(known.clone());
+        }
+        loop {
+            let next = self.more()?;
+            if is_it(next) {
+                return Some(next.clone());
+            }
+        }
+    }
+
+    /// All of them, in order of address.
+    pub fn all(&mut self) -> &[Mapping] {
+        while self.more().is_some() {}
+        &self.known
+    }
+
+    /// Reads one more; `None` at the end.
+    fn more(&mut self) -> Option<&Mapping> {
+        while self.known.len() < MOST {
+            self.line.clear();
+            let count = self.lines.read_until(b'\n', &mut self.line).ok()?;
+            (count > 0).then_some(())?;
+            let line = String::from_utf8_lossy(&self.line);
+            if let Some(mapping) = parse_line(line.trim_end_matches('\n')) {
+                self.known.push(mapping);
+                return self.known.last();
+            }
+        }
+        None
+    }
 }
 
 fn parse_line(line: &str) -> Option<Mapping> {
@@ -134,7 +190,12 @@ mod tests {
 garbage
 ffff-zzzz r-xp 00000000 00:00 0 [vsyscall]
 ";
-        let maps = parse_maps(text);
+        let mut maps = Maps::new(text.as_bytes());
+        let second = maps.first(|m| m.exec).unwrap();
+        assert_eq!((second.inode, maps.known.len()), (42, 2), "and no further");
+        assert_eq!(maps.first(|m| m.inode == 42), Some(second));
+        assert_eq!(maps.first(|m| m.inode == 43), None);
+        let maps = maps.all();
         assert_eq!(maps.len(), 3);
         assert_eq!(
             (maps[0].start, maps[0].end, maps[0].exec),
@@ -157,11 +218,8 @@ ffff-zzzz r-xp 00000000 00:00 0 [vsyscall]
     fn own_executable_is_mapped_and_opens() {
         let pid = std::process::id();
         let exe = fs::read_link("/proc/self/exe").unwrap();
-        let maps = read_maps(pid).unwrap();
-        let mapping = maps
-            .iter()
-            .find(|m| m.path == exe.to_string_lossy())
-            .unwrap();
+        let mut maps = Maps::open(pid).unwrap();
+        let mapping = maps.first(|m| m.path == exe.to_string_lossy()).unwrap();
         let opened = mapping.open(pid).unwrap().metadata().unwrap();
         assert_eq!(opened.ino(), fs::metadata("/proc/self/exe").unwrap().ino());
     }

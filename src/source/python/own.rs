@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::activity::activity;
 use super::attach::Found;
-use super::heap::Heap;
+use super::heap::{Heap, Hints};
 use super::identity::Identity;
 use super::names::ThreadNames;
 use super::pages::Pages;
@@ -43,12 +43,12 @@ pub struct Attached {
     /// Where `_PyRuntime` lies.
     runtime: Range<u64>,
     /// Its memory: kept between readings, as far as it says what to read again.
-    pub heap: Heap,
+    heap: Heap,
     /// Pages of its tasks, between two readings of them.
     task_pages: Pages,
     tasks: TaskReader,
     /// For what is read again within a reading.
-    pub again: Pages,
+    again: Pages,
     gils: Gils,
     /// Fingerprints of the chains that were settled the last time, by thread state.
     last: Vec<(u64, u64)>,
@@ -61,7 +61,11 @@ pub struct Attached {
 impl Attached {
     /// Of a process that runs this version, with `_PyRuntime` here.
     pub fn new(pid: u32, identity: Identity, runtime: Range<u64>) -> Self {
-        let heap = Heap::new(Pages::of_process(pid), identity.layout);
+        let heap = Heap::new(
+            Pages::of_process(pid),
+            identity.layout,
+            Hints::new(identity.hints),
+        );
         Self {
             pid,
             version: identity.version,
@@ -76,6 +80,11 @@ impl Attached {
             tids: Tids::of(pid),
             pthreads: HashMap::new(),
         }
+    }
+
+    /// All pages that it holds between readings, always in the same order.
+    pub fn snapshots(&mut self) -> [&mut Pages; 3] {
+        [&mut self.heap.pages, &mut self.again, &mut self.task_pages]
     }
 
     /// Where `_PyRuntime` lies, and the memory.
@@ -100,8 +109,6 @@ impl Attached {
         let tasks = renewed
             .map_err(|e| StackError::from_io(self.pid, &e))
             .and_then(|()| self.tasks.read(&mut self.heap, self.runtime.start, threads));
-        // The bytes are given back; which ones they were is remembered.
-        drop(self.heap.pages.rest());
         std::mem::swap(&mut self.heap.pages, &mut self.task_pages);
         tasks
     }

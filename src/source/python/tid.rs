@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use crate::snapshot::Thread;
 use crate::source::memory;
@@ -23,9 +25,9 @@ pub struct Tids {
 impl Tids {
     /// Looks whether the process lives in another pid namespace; if that cannot be seen it is taken to live in ours.
     pub fn of(pid: u32) -> Self {
-        let namespace = |who: &str| fs::read_link(format!("/proc/{who}/ns/pid")).ok();
+        static OWN: LazyLock<Option<PathBuf>> = LazyLock::new(|| namespace("self"));
         let theirs = namespace(&pid.to_string());
-        let differs = theirs.is_some() && theirs != namespace("self");
+        let differs = theirs.is_some() && theirs != *OWN;
         Self {
             outer: differs.then(HashMap::new),
         }
@@ -45,6 +47,10 @@ impl Tids {
         }
         known.get(&inner).copied().filter(exists)
     }
+}
+
+fn namespace(who: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{who}/ns/pid")).ok()
 }
 
 /// The last value of `NSpid` in `/proc/PID/task/TID/status`, proc(5): the id in the innermost namespace.

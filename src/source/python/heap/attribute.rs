@@ -59,14 +59,11 @@ impl Heap {
         }
     }
 
-    fn value_of(&mut self, kind: &Type, values: u64, name: &str) -> Option<u64> {
+    fn value_of(&mut self, kind: &Type, values: u64, name: &'static str) -> Option<u64> {
         let keys = self.pointer_in(kind.addr, self.layout.object.cached_keys)?;
         let pairs = self.pairs(keys, Some(values))?;
-        self.prepare(pairs.iter().map(|pair| pair.0), 80);
-        pairs
-            .into_iter()
-            .find(|&(key, _)| self.text_is(key, name))
-            .map(|pair| pair.1)
+        let [found] = self.find(&pairs, [name]);
+        found
     }
 
     fn slot(&mut self, object: u64, kind: &Arc<Type>, name: &'static str) -> Option<u64> {
@@ -85,7 +82,7 @@ impl Heap {
     }
 
     /// From the `member_descriptor`s of the type and its bases: `d_member` points to a `PyMemberDef` {name, type, offset}.
-    fn slot_offset(&mut self, kind: &Arc<Type>, name: &str) -> Option<u64> {
+    fn slot_offset(&mut self, kind: &Arc<Type>, name: &'static str) -> Option<u64> {
         let mut kind = Arc::clone(kind);
         for _ in 0..32 {
             let found = if is_pointer(kind.dict) {

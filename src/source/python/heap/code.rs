@@ -48,6 +48,8 @@ pub struct Codes {
 
 /// Bytes of code objects that are remembered: more than a thousand functions. Beyond that all are forgotten.
 const MOST_BYTES: usize = 1 << 20;
+/// Bytes of a code object up to its instructions, at most.
+const SIZE: usize = 216;
 const MOST_FILE: usize = 1024;
 const MOST_FUNCTION: usize = 256;
 const MOST_TABLE: usize = 1 << 19;
@@ -106,6 +108,32 @@ impl Heap {
         Some(code)
     }
 
+    /// These code objects are about to be looked up: of those that are not known, what is needed is fetched with few calls.
+    pub fn prepare_codes(&mut self, codes: impl IntoIterator<Item = u64>) {
+        let known = &self.codes.known;
+        let new = codes.into_iter().filter(|code| !known.contains_key(code));
+        let mut new: Vec<u64> = new.filter(|code| is_pointer(*code)).collect();
+        if new.is_empty() {
+            return;
+        }
+        new.sort_unstable();
+        new.dedup();
+        self.prepare(new.iter().copied(), SIZE);
+        let fields = &self.layout.code;
+        let parts = [
+            fields.filename,
+            fields.name,
+            fields.qualname,
+            fields.lines,
+            fields.code,
+        ];
+        let mut objects = Vec::with_capacity(parts.len() * new.len());
+        for code in new {
+            objects.extend(parts.iter().filter_map(|part| self.u64_in(code, *part)));
+        }
+        self.prepare(objects, 512);
+    }
+
     /// The names of a code object's locals, cells and free variables, in the order of their places in a frame.
     pub fn local_names(&mut self, code: &Code) -> Option<Vec<String>> {
         let fields = &self.layout.code;
@@ -149,7 +177,7 @@ impl Heap {
         let fields = &self.layout.code;
         let identity = self.identity(addr)?;
         let [file, name, lines, first] = identity;
-        self.prepare([file, name, lines], 128);
+        self.prepare([file, name, lines], 512);
         let function = self
             .u64_in(addr, fields.qualname)
             .filter(|q| is_pointer(*q))

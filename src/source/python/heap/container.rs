@@ -27,16 +27,6 @@ impl Heap {
         self.pairs(keys, values)
     }
 
-    /// The value of a key in a `dict` whose keys are strings.
-    pub fn dict_get(&mut self, object: u64, key: &str) -> Option<u64> {
-        let pairs = self.dict(object)?;
-        self.prepare(pairs.iter().map(|pair| pair.0), 80);
-        pairs
-            .into_iter()
-            .find(|&(at, _)| self.text_is(at, key))
-            .map(|pair| pair.1)
-    }
-
     /// Keys of this keys object and their values, which lie beside them or, in a split dictionary, at `values`.
     pub(super) fn pairs(&mut self, keys: u64, values: Option<u64>) -> Option<Vec<(u64, u64)>> {
         let keys = self.keys(keys)?;

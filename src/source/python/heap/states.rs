@@ -2,7 +2,8 @@
 
 use super::{Heap, is_pointer};
 
-const MOST_INTERPRETERS: usize = 64;
+/// Interpreters of one process that are followed.
+pub(super) const MOST_INTERPRETERS: usize = 64;
 const MOST_THREADS: usize = 4096;
 
 impl Heap {

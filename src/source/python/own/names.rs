@@ -8,13 +8,9 @@ const LONGEST: usize = 128;
 
 /// Names by pthread_self(), harmless; `None` if the interpreter has not imported `threading`, or that cannot be read now.
 pub fn names(heap: &mut Heap, interpreter: u64) -> Option<HashMap<u64, String>> {
-    let modules = heap.pointer_in(interpreter, heap.layout.interpreter.modules)?;
-    let threading = heap.dict_get(modules, "threading")?;
-    let module = heap.type_of(threading)?;
-    (&*module.name == "module").then_some(())?;
-    // md_dict, Include/internal/pycore_moduleobject.h
-    let namespace = heap.pointer(threading.checked_add(16)?)?;
-    let active = heap.dict_get(namespace, "_active")?;
+    let modules = heap.modules(interpreter)?;
+    let threading = heap.module(&modules, "threading")?;
+    let active = heap.dict_get(threading, "_active")?;
     let threads = heap.dict(active)?;
     heap.prepare(threads.iter().flat_map(|pair| [pair.0, pair.1]), 64);
     let mut names = HashMap::new();

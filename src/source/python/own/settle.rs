@@ -83,6 +83,8 @@ fn survey(target: &mut Target) -> io::Result<Settled> {
         let calls = target.heap.pages.calls;
         settled.walk = walk(target.heap, target.runtime.start);
         let chains = settled.walk.threads.iter().map(|thread| &thread.chain);
+        let frames = chains.clone().flat_map(|chain| &chain.frames);
+        target.heap.prepare_codes(frames.map(|frame| frame.code));
         let found: Vec<_> = chains.map(|chain| whole(target.heap, chain)).collect();
         let gils = Gils::find(target.heap, target.runtime, &settled.walk.interpreters);
         let is_known = gils == *target.gils;

@@ -1,9 +1,8 @@
 //! Where an interpreter keeps its tasks: found once by the names in its modules, then remembered.
 //!
-//! `sys.modules` is read entry by entry, since the hashes of its keys depend on a secret. It is read again when modules came or went,
-//! or when what was found is no longer what it was.
+//! It is looked for again when modules came or went, or when what was found is no longer what it was.
 
-use crate::source::python::heap::Heap;
+use crate::source::python::heap::{Heap, Imported};
 
 /// What asyncio keeps where in one interpreter.
 #[derive(Debug, Default)]
@@ -20,8 +19,8 @@ pub struct Anchors {
     pub run_vars: Option<u64>,
     /// True if `concurrent.futures.thread` has been imported.
     pub has_executors: bool,
-    /// `sys.modules`, and how many entries it had.
-    modules: (u64, u64),
+    /// The modules that they were found in.
+    modules: Imported,
 }
 
 /// Types by their addresses, as far as their modules have been imported.
@@ -41,33 +40,17 @@ pub struct Types {
     pub generator: Option<u64>,
 }
 
-const MODULES: [&str; 5] = [
-    "_asyncio",
-    "asyncio.tasks",
-    "_collections_abc",
-    "anyio.lowlevel",
-    "concurrent.futures.thread",
-];
-
 impl Anchors {
     /// Finds what has come, and what has changed.
     pub fn refresh(&mut self, heap: &mut Heap, interpreter: u64) {
-        let modules = heap.pointer_in(interpreter, heap.layout.interpreter.modules);
-        let Some(modules) = modules else {
+        let Some(modules) = heap.modules(interpreter) else {
             return;
         };
-        let used = modules
-            .checked_add(16)
-            .and_then(|at| heap.pages.u64(at))
-            .unwrap_or(0);
-        if self.modules == (modules, used) && self.is_valid(heap) {
+        if self.modules == modules && self.is_valid(heap) {
             return;
         }
-        if let Some(found) = Self::find(heap, modules) {
-            *self = Self {
-                modules: (modules, used),
-                ..found
-            };
+        if let Some(found) = Self::find(heap, &modules) {
+            *self = Self { modules, ..found };
         }
     }
 
@@ -90,27 +73,29 @@ impl Anchors {
                 .all(|dict| is(dict, "dict"))
     }
 
-    fn find(heap: &mut Heap, modules: u64) -> Option<Self> {
-        let mut found = Self::default();
-        let [c, tasks, abc, anyio, executors] = lookup(heap, modules, MODULES)?;
-        found.has_executors = executors.is_some();
-        if let Some(dict) = abc.and_then(|module| dict_of(heap, module)) {
-            let [coroutine, generator] = lookup(heap, dict, ["coroutine", "generator"])?;
+    fn find(heap: &mut Heap, modules: &Imported) -> Option<Self> {
+        let executors = heap.module(modules, "concurrent.futures.thread");
+        let mut found = Self {
+            has_executors: executors.is_some(),
+            ..Self::default()
+        };
+        if let Some(dict) = heap.module(modules, "_collections_abc") {
+            let [coroutine, generator] = heap.dict_get_all(dict, ["coroutine", "generator"])?;
             found.types.coroutine = coroutine;
             found.types.generator = generator;
         }
-        if let Some(dict) = c.and_then(|module| dict_of(heap, module)) {
-            let [task, future] = lookup(heap, dict, ["Task", "Future"])?;
+        if let Some(dict) = heap.module(modules, "_asyncio") {
+            let [task, future] = heap.dict_get_all(dict, ["Task", "Future"])?;
             found.types.task = task;
             found.types.future = future;
         }
-        for module in [c, tasks].into_iter().flatten() {
-            if let Some(dict) = dict_of(heap, module) {
+        for module in ["_asyncio", "asyncio.tasks"] {
+            if let Some(dict) = heap.module(modules, module) {
                 found.find_tasks(heap, dict)?;
             }
         }
-        if let Some(dict) = anyio.and_then(|module| dict_of(heap, module)) {
-            let [vars] = lookup(heap, dict, ["_run_vars"])?;
+        if let Some(dict) = heap.module(modules, "anyio.lowlevel") {
+            let vars = heap.dict_get(dict, "_run_vars");
             found.run_vars = vars.and_then(|vars| heap.attribute(vars, "data"));
         }
         Some(found)
@@ -125,7 +110,7 @@ impl Anchors {
             "_current_tasks",
             "_PyTask",
         ];
-        let [all, scheduled, eager, current, py_task] = lookup(heap, dict, names)?;
+        let [all, scheduled, eager, current, py_task] = heap.dict_get_all(dict, names)?;
         for weak in [all, scheduled].into_iter().flatten() {
             let data = heap.attribute(weak, "data");
             self.weak_sets
@@ -141,30 +126,4 @@ impl Anchors {
         }
         Some(())
     }
-}
-
-/// The dictionary of a module (`PyModuleObject.md_dict`).
-fn dict_of(heap: &mut Heap, module: u64) -> Option<u64> {
-    let dict = heap.pointer(module.checked_add(16)?)?;
-    let kind = heap.type_of(dict)?;
-    (&*kind.name == "dict").then_some(dict)
-}
-
-/// The values of several keys of a dictionary, in their order.
-fn lookup<const N: usize>(
-    heap: &mut Heap,
-    dict: u64,
-    names: [&str; N],
-) -> Option<[Option<u64>; N]> {
-    let pairs = heap.dict(dict)?;
-    heap.prepare(pairs.iter().map(|pair| pair.0), 80);
-    let mut found = [None; N];
-    for (key, value) in pairs {
-        for (name, slot) in names.iter().zip(&mut found) {
-            if slot.is_none() && heap.text_is(key, name) {
-                *slot = Some(value);
-            }
-        }
-    }
-    Some(found)
 }
