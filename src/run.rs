@@ -24,6 +24,7 @@ use crate::view::{Scene, check, json};
 
 mod doctor;
 mod live;
+mod locals;
 mod watcher;
 
 use watcher::Watcher;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub mod locals;
 pub mod process;
 pub mod signal;
 pub mod socket;
@@ -14,6 +15,7 @@ pub mod stack;
 pub mod syscall;
 pub mod task;
 
+pub use locals::{FrameLocals, Local, LocalsAnswer, ThreadLocals};
 pub use process::{
     Accepting, FdClasses, Fds, Heartbeat, Process, ProcessKey, ProcessState, Python, Syscall,
     Thread,
@@ -22,7 +24,7 @@ pub use signal::signal_name;
 pub use socket::{
     Connection, Connections, Family, Listener, ListenerState, NetNs, TcpCounters, TcpState,
 };
-pub use stack::{Activity, Frame, FrameLocals, Intent, Local, Locals, ReadBy, Stack, Stacks};
+pub use stack::{Activity, Frame, Intent, ReadBy, Stack, Stacks};
 pub use syscall::syscall_name;
 pub use task::{
     Entered, EventLoop, JobState, LoopKind, ObjectId, Pool, PoolKind, QueueCall, Task, TaskState,

@@ -302,5 +302,6 @@ pub(crate) fn scene(diagnosis: Diagnosis, gaps: Vec<Gap>) -> Scene {
         interval_s: 1.0,
         own_cpu_percent: None,
         observed_for_s: 3.04,
+        locals: Arc::default(),
     }
 }

@@ -6,7 +6,7 @@ pub mod check;
 pub mod json;
 
 use crate::diagnosis::Diagnosis;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{LocalsAnswer, Snapshot};
 
 pub mod format;
 pub mod tui;
@@ -24,6 +24,8 @@ pub struct Scene {
     pub own_cpu_percent: Option<f64>,
     /// Seconds of looking so far.
     pub observed_for_s: f64,
+    /// Locals of the processes that were asked about last, as far as they have come.
+    pub locals: Arc<Vec<LocalsAnswer>>,
 }
 
 impl Scene {
@@ -35,6 +37,7 @@ impl Scene {
             interval_s,
             own_cpu_percent: None,
             observed_for_s: 0.0,
+            locals: Arc::default(),
         }
     }
 }

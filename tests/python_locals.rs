@@ -39,11 +39,9 @@ fn locals_are_read_and_secrets_masked() {
         assert_eq!(target.line(), "ready\n");
         target.settle();
         let read = read_locals(target.pid()).unwrap();
-        let frame = read
-            .frames
-            .iter()
-            .find(|f| f.function == "connect")
-            .unwrap();
+        let frames: Vec<_> = read.iter().flat_map(|thread| &thread.frames).collect();
+        let frame = frames.iter().find(|f| f.function == "connect").unwrap();
+        assert_eq!(frames[0].function, "<module>", "outermost first");
         let value = |name: &str| {
             let local = frame.locals.iter().find(|l| l.name == name);
             local.map(|l| l.value.as_str()).unwrap_or("absent")

@@ -15,6 +15,8 @@ use unicode_width::UnicodeWidthStr;
 mod build;
 #[path = "screens/fixture.rs"]
 mod fixture;
+#[path = "screens/locals.rs"]
+mod locals;
 #[path = "screens/tasks.rs"]
 mod tasks;
 

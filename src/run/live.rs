@@ -50,12 +50,13 @@ fn screen(mut watcher: Watcher, first: Scene) -> Result<ExitStatus> {
                     break;
                 }
                 watcher.wait(|watcher| {
-                    let mut any = stopped.load(Ordering::Relaxed);
+                    let mut any = stopped.load(Ordering::Relaxed) || watcher.locals.take();
                     while let Ok(request) = asked.try_recv() {
                         any = true;
                         match request {
                             tui::Request::Interval(seconds) => watcher.wishes.interval_s = seconds,
                             tui::Request::Focus(key) => watcher.focus_on(key),
+                            tui::Request::Locals(keys) => watcher.locals.ask(keys),
                         }
                     }
                     any

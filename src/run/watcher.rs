@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::locals::Locals;
 use crate::cli::Target;
 use crate::diagnosis::{Analyst, Diagnosis};
 use crate::select;
@@ -20,6 +21,7 @@ pub(super) struct Watcher {
     pub(super) began: Instant,
     looked: Instant,
     costs: VecDeque<(Moment, OwnCost)>,
+    pub(super) locals: Locals,
 }
 
 /// Between two looks at what is hot.
@@ -45,6 +47,7 @@ impl Watcher {
             began: now,
             looked: now,
             costs: VecDeque::new(),
+            locals: Locals::default(),
         }
     }
 
@@ -62,6 +65,7 @@ impl Watcher {
             interval_s: self.wishes.interval_s,
             own_cpu_percent,
             observed_for_s: self.began.elapsed().as_secs_f64(),
+            locals: self.locals.answers(),
         };
         (scene, whole)
     }

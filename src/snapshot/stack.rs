@@ -132,34 +132,3 @@ pub struct Intent {
     /// What is called: `start_server`, `run_app`, …
     pub call: String,
 }
-
-/// Local variables of the frames of a process, read because somebody asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Locals {
-    /// When they were read.
-    pub at: Moment,
-    /// Those of each frame of each thread.
-    pub frames: Vec<FrameLocals>,
-}
-
-/// Local variables of one frame.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FrameLocals {
-    /// As in [`Frame`], but the function's plain name.
-    pub function: String,
-    /// As in [`Frame`].
-    pub file: String,
-    /// As in [`Frame`].
-    pub line: u32,
-    /// The variables, arguments first.
-    pub locals: Vec<Local>,
-}
-
-/// One variable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Local {
-    /// Its name, control characters escaped.
-    pub name: String,
-    /// Its value as Python would write it, cut, secrets masked, control characters escaped.
-    pub value: String,
-}

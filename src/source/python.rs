@@ -40,7 +40,7 @@ mod worker;
 pub use activity::activity;
 pub use detect::{Detected, Interpreters};
 pub use error::{Denial, StackError};
-pub use locals::read_locals;
+pub use locals::{locals_of, read_locals};
 pub use tasks::TaskProbe;
 
 use worker::{Message, Reading, Shared};

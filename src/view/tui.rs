@@ -39,12 +39,14 @@ pub use theme::Theme;
 use terminal::Terminal;
 
 /// What the screen asks of whoever collects.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Request {
     /// Look at quiet processes this often, in seconds.
     Interval(f64),
     /// Look at this process, and the server that it is the root of, more often; at none in particular.
     Focus(Option<ProcessKey>),
+    /// Read the locals of these processes, once, and hand them on with the scenes.
+    Locals(Vec<ProcessKey>),
 }
 
 /// How the screen ended.
@@ -207,6 +209,7 @@ impl Screen {
             }
             Effect::Redraw => self.terminal.redraw(),
             Effect::SetInterval(seconds) => self.ask(Request::Interval(seconds)),
+            Effect::ReadLocals(keys) => self.ask(Request::Locals(keys)),
             Effect::Focus(key) => self.ask(Request::Focus(key)),
         }
         Ok(None)

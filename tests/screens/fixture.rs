@@ -73,6 +73,7 @@ pub fn scene(
         interval_s: 1.0,
         own_cpu_percent: Some(0.6),
         observed_for_s: seconds,
+        locals: Arc::default(),
     })
 }
 

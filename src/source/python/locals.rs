@@ -5,8 +5,9 @@
 use py_spy::PythonSpy;
 use py_spy::config::Config;
 
+use super::status::Lifeline;
 use super::{StackError, spy};
-use crate::snapshot::{FrameLocals, Local, Locals};
+use crate::snapshot::{FrameLocals, Local, LocalsAnswer, ProcessKey, ThreadLocals};
 use crate::source::clock;
 use crate::source::secret;
 use crate::source::text::clean;
@@ -21,11 +22,31 @@ const MOST_LOCALS: usize = 40;
 const MOST_FRAMES: usize = 4_096;
 const TRIES: usize = 5;
 
+/// Reads the locals of this very process, as an answer to who asked for them. For a thread of its own, as [`read_locals`].
+pub fn locals_of(key: ProcessKey) -> LocalsAnswer {
+    let lifeline = Lifeline::new(key, true);
+    let read = match &lifeline {
+        Some(_) => read_locals(key.pid),
+        None => Err(StackError::Gone),
+    };
+    // Read between the end of one process and the start of another with its pid, they would be the other's.
+    let is_right = lifeline.is_some_and(|lifeline| lifeline.holds());
+    let read = read.and_then(|threads| match is_right {
+        true => Ok(threads),
+        false => Err(StackError::Gone),
+    });
+    LocalsAnswer {
+        key,
+        at: clock::now(),
+        result: read.map_err(|error| error.to_string()),
+    }
+}
+
 /// Reads the locals of all frames of all threads. It may take a second on a busy process with large objects: for a thread of its own.
 ///
 /// # Errors
 /// Those of reading stacks; `Torn` if the process moved too much each time.
-pub fn read_locals(pid: u32) -> Result<Locals, StackError> {
+pub fn read_locals(pid: u32) -> Result<Vec<ThreadLocals>, StackError> {
     let number = i32::try_from(pid).map_err(|_| StackError::Gone)?;
     let config = Config {
         dump_locals: DETAIL,
@@ -37,14 +58,9 @@ pub fn read_locals(pid: u32) -> Result<Locals, StackError> {
     for _ in 0..TRIES {
         match spy.get_stack_traces() {
             Ok(traces) => {
-                let frames = traces
-                    .into_iter()
-                    .flat_map(|trace| trace.frames)
-                    .take(MOST_FRAMES);
-                return Ok(Locals {
-                    at: clock::now(),
-                    frames: frames.map(of_frame).collect(),
-                });
+                let mut room = MOST_FRAMES;
+                let threads = traces.into_iter().map(|trace| of_thread(trace, &mut room));
+                return Ok(threads.collect());
             }
             Err(error) => last = spy::failed(pid, &error),
         }
@@ -53,6 +69,15 @@ pub fn read_locals(pid: u32) -> Result<Locals, StackError> {
         }
     }
     Err(last)
+}
+
+fn of_thread(trace: py_spy::StackTrace, room: &mut usize) -> ThreadLocals {
+    let frames = trace.frames.into_iter().take(*room);
+    let mut frames: Vec<FrameLocals> = frames.map(of_frame).collect();
+    *room -= frames.len();
+    frames.reverse();
+    let tid = trace.os_thread_id.and_then(|tid| u32::try_from(tid).ok());
+    ThreadLocals { tid, frames }
 }
 
 fn of_frame(frame: py_spy::Frame) -> FrameLocals {

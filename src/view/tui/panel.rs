@@ -4,7 +4,7 @@
 use ratatui::text::{Line, Span};
 
 use crate::diagnosis::{Member, Outsider, Server, Standing};
-use crate::snapshot::{Gap, Process, Snapshot};
+use crate::snapshot::{Gap, LocalsAnswer, Moment, Process, ProcessKey, Snapshot};
 
 pub mod exits;
 pub mod footer;
@@ -108,8 +108,31 @@ pub struct Subject<'a> {
     pub people: Vec<Person<'a>>,
     /// True if the subject is one process of the server.
     pub narrowed: bool,
+    /// Locals that were asked for.
+    pub locals: Option<Asked<'a>>,
     /// Seconds east of UTC.
     pub utc_offset_s: i32,
+}
+
+/// Locals that were asked for, as far as they have come.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Of which processes.
+    pub keys: &'a [ProcessKey],
+    /// Since when.
+    pub since: Moment,
+    /// All answers that there are, of whomever.
+    pub answers: &'a [LocalsAnswer],
+}
+
+impl Asked<'_> {
+    /// Whether those of this process were asked for, and the answer, which is no older than the question.
+    pub fn of(&self, key: ProcessKey) -> Option<Option<&LocalsAnswer>> {
+        let answers = self.answers.iter().filter(|a| a.at >= self.since);
+        self.keys
+            .contains(&key)
+            .then(|| answers.rev().find(|a| a.key == key))
+    }
 }
 
 /// A process that is spoken of.

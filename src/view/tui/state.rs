@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossterm::event::KeyEvent;
 
-use crate::diagnosis::{Diagnosis, Server};
+use crate::diagnosis::Server;
 use crate::snapshot::{Moment, ProcessKey};
 use crate::view::Scene;
 
@@ -21,7 +21,7 @@ use super::facts;
 use super::filter::Filter;
 use super::layout::{self, Areas, Focus, Wishes};
 use super::order::Order;
-use super::panel::{self, PanelId, Person, Room, Subject};
+use super::panel::{self, Asked, PanelId, Person, Room, Subject};
 use super::theme::{self, Theme};
 
 /// Seconds without a look, beyond what was asked for, after which the header says so.
@@ -69,7 +69,7 @@ pub enum Event {
 }
 
 /// Something is to be done that the state cannot do itself.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// End, as asked by `q`.
     Quit,
@@ -81,6 +81,8 @@ pub enum Effect {
     SetInterval(f64),
     /// Look at this process, and the server that it is the root of, more often.
     Focus(Option<ProcessKey>),
+    /// Read the locals of these processes, once.
+    ReadLocals(Vec<ProcessKey>),
     /// Draw everything again.
     Redraw,
 }
@@ -147,18 +149,14 @@ pub struct State {
     pub quiet_s: u32,
     wanted_interval_s: Option<f64>,
     focused: Option<ProcessKey>,
+    /// The processes whose locals are shown, while the panel of stacks has the focus; and when they were asked for.
+    asked: Option<(Vec<ProcessKey>, Moment)>,
 }
 
 impl State {
     /// The screen before the first look has ended.
     pub fn new(options: Options) -> Self {
-        let nothing = Scene {
-            snapshot: None,
-            diagnosis: Arc::new(Diagnosis::default()),
-            interval_s: 1.0,
-            own_cpu_percent: None,
-            observed_for_s: 0.0,
-        };
+        let nothing = Scene::before_the_first_look(1.0);
         Self {
             options,
             size: (80, 24),
@@ -180,6 +178,7 @@ impl State {
             quiet_s: 0,
             wanted_interval_s: None,
             focused: None,
+            asked: None,
         }
     }
 
@@ -313,6 +312,11 @@ impl State {
             outsider,
             people,
             narrowed: only.is_some(),
+            locals: self.asked.as_ref().map(|(keys, since)| Asked {
+                keys,
+                since: *since,
+                answers: &self.live.locals,
+            }),
             utc_offset_s,
         })
     }

@@ -11,7 +11,7 @@
 
 use ratatui::text::{Line, Span};
 
-use crate::snapshot::{Activity, Python, ReadBy, Stack, Stacks};
+use crate::snapshot::{Activity, Python, ReadBy, Stack, Stacks, ThreadLocals};
 use crate::view::format;
 use crate::view::tui::{text, theme};
 
@@ -19,6 +19,7 @@ use super::{Person, Room, Subject, gather, heading};
 
 mod fold;
 mod frames;
+mod locals;
 
 use fold::Group;
 use frames::Frames;
@@ -57,15 +58,19 @@ fn of_process(subject: &Subject<'_>, person: &Person<'_>, room: Room) -> Vec<Lin
     let Some(stacks) = &python.stacks else {
         return vec![unseen()];
     };
+    let asked = subject.locals.as_ref().and_then(|l| l.of(process.key));
+    let answer = asked.flatten().and_then(|a| a.result.as_deref().ok());
     let view = View {
         subject,
         person,
         room,
+        locals: answer.unwrap_or_default(),
     };
-    let mut lines: Vec<Line<'static>> = fold::groups(stacks, process.key.pid)
-        .iter()
-        .flat_map(|group| view.group(group))
-        .collect();
+    let about = asked.map(|answer| locals::about(answer, subject.snapshot.at));
+    let mut lines: Vec<Line<'static>> = about.into_iter().collect();
+    for group in fold::groups(stacks, process.key.pid) {
+        lines.extend(view.group(&group));
+    }
     if stacks.torn > 0 {
         let words = format!(
             "  ? {} more threads moved while they were read",
@@ -82,6 +87,8 @@ struct View<'a> {
     subject: &'a Subject<'a>,
     person: &'a Person<'a>,
     room: Room,
+    /// What was read because the user asked.
+    locals: &'a [ThreadLocals],
 }
 
 impl View<'_> {
@@ -100,6 +107,7 @@ impl View<'_> {
             cwd: self.person.process.cwd.as_deref(),
             room: self.room,
             changed: place.and_then(|p| p.changed),
+            locals: self.locals,
         };
         lines.extend(frames.lines());
         lines

@@ -4,17 +4,21 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 
+use crate::snapshot::Moment;
 use crate::view::tui::column::Column;
 use crate::view::tui::filter::Filter;
 use crate::view::tui::keymap::{self, Action, Chord};
 use crate::view::tui::layout::Focus;
-use crate::view::tui::panel::PanelId;
+use crate::view::tui::panel::{PanelId, Person};
 
 use super::cursor::{Cursor, RowId};
 use super::{Effect, Mode, Place, State};
 
 /// Seconds between looks that `+` and `-` go through.
 const INTERVALS: [f64; 7] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+/// Processes whose locals are read at a time.
+const LOCALS_MOST: usize = 8;
 
 /// Characters that a filter may have.
 const TYPED_MOST: usize = 200;
@@ -52,6 +56,7 @@ impl State {
             Action::NextPanel => self.turn(1),
             Action::PreviousPanel => self.turn(-1),
             Action::Show(id) => self.look_at(Focus::Panel, id),
+            Action::Locals => return self.ask_for_locals(),
             Action::ShowWhy => self.look_at(Focus::Why, self.panel),
             Action::Filter => self.mode = Mode::Filter,
             Action::OnlyFailing => self.choice.only_failing = !self.choice.only_failing,
@@ -124,7 +129,10 @@ impl State {
     fn back(&mut self) {
         self.scroll = 0;
         match self.place {
-            _ if self.focus != Focus::Table => self.focus = Focus::Table,
+            _ if self.focus != Focus::Table => {
+                self.focus = Focus::Table;
+                self.asked = None;
+            }
             _ if !self.typed().is_empty() => self.set_typed(String::new()),
             Place::Process(root) => self.place = Place::Server(root),
             Place::Server(_) => self.place = Place::All,
@@ -145,7 +153,26 @@ impl State {
         }
     }
 
+    /// Asks for the locals of the processes that the panels speak of; again, for what they are by now.
+    fn ask_for_locals(&mut self) -> Vec<Effect> {
+        let alive = |p: &Person<'_>| (!p.has_ended()).then_some(p.process.key);
+        let people = self.subject().map(|s| s.people).unwrap_or_default();
+        let keys: Vec<_> = people.iter().filter_map(alive).take(LOCALS_MOST).collect();
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        self.look_at(Focus::Panel, PanelId::Stacks);
+        let since = self
+            .live
+            .snapshot
+            .as_ref()
+            .map_or(Moment::default(), |s| s.at);
+        self.asked = Some((keys.clone(), since));
+        vec![Effect::ReadLocals(keys)]
+    }
+
     fn look_at(&mut self, focus: Focus, panel: PanelId) {
+        self.asked = None;
         self.focus = focus;
         self.panel_chosen |= focus == Focus::Panel;
         self.panel = panel;

@@ -3,10 +3,12 @@
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
-use crate::snapshot::{Frame, Stack};
+use crate::snapshot::{Frame, Stack, ThreadLocals};
 use crate::view::format;
 use crate::view::tui::panel::Room;
 use crate::view::tui::{text, theme};
+
+use super::locals;
 
 /// Frames that stay while the panel is not in focus: of what the application's frame calls, of those above it, and outermost.
 const CALLED: usize = 2;
@@ -20,6 +22,8 @@ pub(super) struct Frames<'a> {
     pub room: Room,
     /// The frame that has changed, counted from the outermost.
     pub changed: Option<usize>,
+    /// Of its process, where the user has asked for them.
+    pub locals: &'a [ThreadLocals],
 }
 
 /// How a frame stands to the application's innermost one.
@@ -57,11 +61,11 @@ impl Frames<'_> {
         };
         // A line that says that one is left out takes as much room as the one.
         if hidden < 2 {
-            return at.iter().filter_map(|at| self.line(*at, rank)).collect();
+            return at.iter().flat_map(|at| self.line(*at, rank)).collect();
         }
         let (shown, rest) = at.split_at_checked(first).unwrap_or((at, &[]));
         let mut lines: Vec<Line<'static>> =
-            shown.iter().filter_map(|at| self.line(*at, rank)).collect();
+            shown.iter().flat_map(|at| self.line(*at, rank)).collect();
         let indent = match rank {
             Rank::Caller => "      ",
             Rank::Called => "          ",
@@ -69,14 +73,16 @@ impl Frames<'_> {
         let words = format!("{indent}… {hidden} frames");
         lines.push(Line::from(Span::styled(words, theme::DIM)));
         let tail = rest.iter().skip(hidden);
-        lines.extend(tail.filter_map(|at| self.line(*at, rank)));
+        lines.extend(tail.flat_map(|at| self.line(*at, rank)));
         lines
     }
 
     /// `    ▸ connect (app/db.py:31)` for the application's own frames, `        → recv (socket.py:9)` for what they call; what has
-    /// changed has a star before it.
-    fn line(&self, at: usize, rank: Rank) -> Option<Line<'static>> {
-        let frame = self.stack.frames.get(at)?;
+    /// changed has a star before it. Its locals are below it.
+    fn line(&self, at: usize, rank: Rank) -> Vec<Line<'static>> {
+        let Some(frame) = self.stack.frames.get(at) else {
+            return Vec::new();
+        };
         let changed = match self.changed == Some(at) {
             true => "*",
             false => " ",
@@ -87,10 +93,18 @@ impl Frames<'_> {
             (true, Rank::Called) => ("    →", theme::DIM),
         };
         let words = self.words(frame, 7 + sign.width());
-        Some(Line::from(vec![
+        let mut lines = vec![Line::from(vec![
             Span::styled(format!("   {changed}"), theme::WARN),
             Span::styled(format!("{sign} {words}"), style),
-        ]))
+        ])];
+        let found = locals::of(self.locals, self.stack, at);
+        lines.extend(
+            found
+                .map(|l| locals::lines(l, self.room.width))
+                .into_iter()
+                .flatten(),
+        );
+        lines
     }
 
     /// `connect (app/db.py:31)`; the path gives way.
