@@ -147,6 +147,8 @@ struct Memo {
     functions: ByAddress<Option<Arc<str>>>,
     /// Function → whether it ends a `with` block.
     exits: ByAddress<bool>,
+    /// Outermost frames of tasks that are executed.
+    running: Vec<u64>,
     /// What is waited for at an object.
     waits: HashMap<(u64, Call), Option<Rc<WaitOn>>>,
     /// Children that were listed.

@@ -90,6 +90,8 @@ impl Kind {
             "NoneType" => Self::Nothing,
             // `_cython_3_0_11.coroutine_wrapper`, and `_cython_3_0_11.coroutine`, `generator`, `iterable_coroutine`.
             _ if name.starts_with("_cython_") && name.ends_with("_wrapper") => Self::Wrapper,
+            // The same before Cython 3.0; CPython has none of that name.
+            "iterable_coroutine" => Self::Cython,
             _ if name.starts_with("_cython_") && !name.contains("function") => Self::Cython,
             _ => Self::Other,
         }
@@ -149,6 +151,7 @@ mod tests {
             ("async_generator_asend", Kind::Wrapper),
             ("_cython_3_0_11.coroutine_wrapper", Kind::Wrapper),
             ("_cython_3_2_9.coroutine", Kind::Cython),
+            ("iterable_coroutine", Kind::Cython),
             ("_cython_3_2_9.cython_function_or_method", Kind::Other),
             ("str", Kind::Other),
         ];

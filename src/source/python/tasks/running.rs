@@ -3,6 +3,7 @@
 use super::Look;
 use super::frame::{RawFrame, frame_address};
 use crate::snapshot::Frame;
+use crate::source::python::heap::Heap;
 use crate::source::python::pages::ByAddress;
 
 /// Frames of one thread that are followed.
@@ -11,6 +12,9 @@ const MOST_FRAMES: usize = 1000;
 const MOST_SHOWN: usize = 200;
 /// Bytes of a frame that are read.
 const FRAME: usize = 96;
+
+/// `FRAME_OWNED_BY_FRAME_OBJECT`; those above it stand between C and Python (3.12+).
+const OF_OBJECT: i8 = 2;
 
 impl Look<'_> {
     /// The frames of a thread, innermost first. It runs: they may be of several moments.
@@ -24,8 +28,10 @@ impl Look<'_> {
             if !self.heap.pages.is_known(addr) {
                 self.heap.prepare([addr], FRAME);
             }
-            // The frames between C and Python have no code of their own.
-            frames.extend(RawFrame::at(self.heap, addr));
+            // The frames between C and Python are nobody's.
+            if !is_of_c(self.heap, addr) {
+                frames.extend(RawFrame::at(self.heap, addr));
+            }
             next = self.heap.pointer_in(addr, self.heap.layout.frame.back);
         }
         frames
@@ -76,4 +82,10 @@ impl Look<'_> {
             line: line.unwrap_or(0),
         })
     }
+}
+
+fn is_of_c(heap: &mut Heap, frame: u64) -> bool {
+    let owner = heap.layout.frame.owner;
+    heap.i8_in(frame, owner)
+        .is_some_and(|owner| owner > OF_OBJECT)
 }

@@ -113,7 +113,13 @@ impl Look<'_> {
         }
         let site = self.sites.of(self.heap, frame.code)?;
         let offset = frame.offset(self.heap, &site.code)?;
-        let line = site.code.line(self.heap.layout.minor, offset).unwrap_or(0);
+        // Up to 3.10 what has not begun stands before the first instruction, on the line of the definition.
+        let is_before =
+            state == self.heap.layout.suspension.created && !self.heap.layout.frame.instr.exists();
+        let line = match is_before {
+            true => site.code.first_line,
+            false => site.code.line(self.heap.layout.minor, offset).unwrap_or(0),
+        };
         let awaits = awaits(self.heap, &site.code, offset, state)?;
         let at = self.spots.list.len();
         self.spots.list.push(Spot { site, line, awaits });

@@ -71,6 +71,7 @@ impl Look<'_> {
         }
         let coroutines: Vec<u64> = tasks.iter().map(|task| task.coroutine).collect();
         let chains = self.walk(&coroutines);
+        self.note_running(&coroutines, &chains);
         self.prefetch(&tasks, &chains);
         let mut list = Vec::with_capacity(tasks.len());
         for (task, chain) in tasks.iter().zip(&chains) {
@@ -88,6 +89,15 @@ impl Look<'_> {
             }
         }
         found.list.extend(list);
+    }
+
+    /// Notes the outermost frames of tasks that are executed: on the stack of a thread one task ends where the next begins.
+    fn note_running(&mut self, coroutines: &[u64], chains: &[Chain]) {
+        let both = coroutines.iter().zip(chains);
+        for (coroutine, _) in both.filter(|(_, chain)| chain.end == End::Executing) {
+            let root = frame_address(self.heap, *coroutine);
+            self.memo.running.extend(root);
+        }
     }
 
     /// Fetches what the descriptions of these tasks will read.
@@ -197,7 +207,7 @@ impl Look<'_> {
         let is_own = |stack: &&ThreadStack| stack.event_loop == Some(task.event_loop);
         let own = stacks.iter().filter(is_own);
         let others = stacks.iter().filter(|stack| !is_own(stack));
-        let roots: Vec<u64> = self
+        let mut roots: Vec<u64> = self
             .current_tasks(&stacks.iter().map(|s| s.thread).collect::<Vec<_>>())
             .into_iter()
             .filter_map(|current| {
@@ -205,6 +215,7 @@ impl Look<'_> {
                 frame_address(self.heap, coroutine)
             })
             .collect();
+        roots.extend(&self.memo.running);
         own.chain(others)
             .find_map(|stack| self.running_frames(&stack.frames, task.coroutine, &roots))
     }
