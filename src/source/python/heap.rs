@@ -9,6 +9,7 @@
 //! there is not what was looked for; it is never an error of the program. Every size is bounded, every pointer checked.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::time::Instant;
 
@@ -45,7 +46,7 @@ pub struct Heap {
     imported: Modules,
     hints: Hints,
     /// Offset of a slot by type and name; `None` where the type has no such slot.
-    slots: HashMap<(u64, &'static str), Option<u64>>,
+    slots: HashMap<(u64, &'static str), Option<u64>, BuildHasherDefault<AddressHasher>>,
     /// Counts the snapshots.
     generation: u64,
     renewed_at: Instant,
@@ -64,7 +65,7 @@ impl Heap {
             layout,
             types: Types::default(),
             codes: Codes::default(),
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             generation: 0,
             renewed_at: Instant::now(),
         }

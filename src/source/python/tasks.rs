@@ -28,6 +28,7 @@ mod cython;
 mod entered;
 mod event_loop;
 mod frame;
+mod image;
 mod kind;
 mod pool;
 mod probe;
@@ -150,7 +151,7 @@ struct Memo {
     /// Outermost frames of tasks that are executed.
     running: Vec<u64>,
     /// What is waited for at an object.
-    waits: HashMap<(u64, Call), Option<Rc<WaitOn>>>,
+    waits: ByAddress<(Call, Option<Rc<WaitOn>>)>,
     /// Children that were listed.
     children: usize,
 }

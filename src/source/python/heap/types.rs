@@ -1,9 +1,9 @@
 //! Types: the name says what an object is, the flags and sizes where its attributes are.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Heap, is_pointer};
+use crate::source::python::pages::ByAddress;
 
 /// What is needed of a `PyTypeObject`; these fields lie at the same place in all versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ const MOST_TYPES: usize = 4096;
 /// Types met so far. A type that a program has made may go away and its memory be used again: it is compared once in each snapshot.
 #[derive(Debug, Default)]
 pub struct Types {
-    known: HashMap<u64, (Arc<Type>, u64)>,
+    known: ByAddress<(Arc<Type>, u64)>,
 }
 
 impl Heap {

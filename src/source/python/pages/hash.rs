@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 
-/// Page numbers are as good as random in their low bits; one multiplication spreads them (Fibonacci hashing).
+/// Addresses and page numbers are regular in their low bits; a multiplication spreads them (Fibonacci hashing).
 #[derive(Debug, Default)]
 pub struct PageHasher(u64);
 
@@ -12,13 +12,17 @@ impl Hasher for PageHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte) ^ self.0.rotate_left(8));
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            self.write_u64(u64::from_ne_bytes(word));
         }
     }
 
     fn write_u64(&mut self, number: u64) {
-        let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let spread = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = spread ^ (spread >> 32);
     }
 }

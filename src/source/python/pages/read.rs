@@ -1,6 +1,6 @@
 //! Reading from pages: bytes, words, numbers. What is not there is fetched.
 
-use super::blocks::mask;
+use super::blocks::{BLOCK, mask};
 use super::{PAGE, Pages};
 
 impl Pages {
@@ -36,22 +36,31 @@ impl Pages {
 
     /// One byte.
     pub fn u8(&mut self, addr: u64) -> Option<u8> {
-        let mut bytes = [0; 1];
-        self.read(addr, &mut bytes)?;
-        Some(u8::from_ne_bytes(bytes))
+        self.array(addr).map(u8::from_ne_bytes)
     }
 
     /// Four bytes.
     pub fn u32(&mut self, addr: u64) -> Option<u32> {
-        let mut bytes = [0; 4];
-        self.read(addr, &mut bytes)?;
-        Some(u32::from_ne_bytes(bytes))
+        self.array(addr).map(u32::from_ne_bytes)
     }
 
     /// Eight bytes, such as a pointer.
     pub fn u64(&mut self, addr: u64) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.read(addr, &mut bytes)?;
-        Some(u64::from_ne_bytes(bytes))
+        self.array(addr).map(u64::from_ne_bytes)
+    }
+
+    /// A few bytes: most reads are of a word within one block.
+    #[inline]
+    fn array<const N: usize>(&mut self, addr: u64) -> Option<[u8; N]> {
+        let within = (addr % PAGE as u64) as usize;
+        if within % BLOCK + N > BLOCK {
+            let mut bytes = [0; N];
+            self.read(addr, &mut bytes)?;
+            return Some(bytes);
+        }
+        self.work += 1;
+        let at = self.locate(addr / PAGE as u64, 1 << (within / BLOCK))?;
+        let bytes = self.store.get(at * PAGE + within..)?;
+        bytes.first_chunk().copied()
     }
 }

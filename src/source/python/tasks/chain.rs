@@ -16,11 +16,19 @@ use super::kind::Kind;
 use crate::snapshot::Frame;
 use crate::source::python::heap::is_pointer;
 
+/// The chains of many tasks: their links in one place, each with its outer neighbour.
+#[derive(Debug, Default)]
+pub struct Chains {
+    links: Vec<(Link, Option<usize>)>,
+    /// The innermost link and the end of each.
+    tails: Vec<(Option<usize>, End)>,
+}
+
 /// The coroutines of a task, outermost first.
 #[derive(Debug)]
-pub struct Chain {
+pub struct Chain<'a> {
     /// One for each coroutine or generator.
-    pub links: Vec<Link>,
+    pub links: Vec<&'a Link>,
     /// Why there are no more.
     pub end: End,
 }
@@ -71,10 +79,11 @@ const HEAD: usize = 104;
 const FRAME: usize = 520;
 
 /// A chain while it is walked.
+#[derive(Clone, Copy)]
 struct Walk {
-    chain: Chain,
+    /// Which one of them.
+    at: usize,
     next: u64,
-    steps: usize,
 }
 
 /// What an object of a chain leads to.
@@ -89,32 +98,76 @@ enum Step {
     End(End),
 }
 
-impl Look<'_> {
-    /// Walks from each of these objects (coroutines) to its end.
-    pub fn walk(&mut self, starts: &[u64]) -> Vec<Chain> {
-        let begin = |&start: &u64| Walk {
-            chain: Chain {
-                links: Vec::with_capacity(8),
-                end: End::Broken,
-            },
-            next: start,
-            steps: 0,
-        };
-        let mut walks: Vec<Walk> = starts.iter().map(begin).collect();
-        let mut active: Vec<usize> = (0..walks.len()).collect();
-        while !active.is_empty() && !self.is_spent() {
-            self.fetch_level(active.iter().filter_map(|at| walks.get(*at)));
-            active.retain(|at| {
-                walks
-                    .get_mut(*at)
-                    .is_some_and(|walk| self.advance(walk).is_some())
-            });
-        }
-        walks.into_iter().map(|walk| walk.chain).collect()
+impl Chains {
+    /// One of them.
+    pub fn chain(&self, at: usize) -> Chain<'_> {
+        let (tail, end) = self.tails.get(at).copied().unwrap_or((None, End::Broken));
+        let mut links: Vec<&Link> = self.inward_out(tail).collect();
+        links.reverse();
+        Chain { links, end }
     }
 
-    fn fetch_level<'w>(&mut self, walks: impl Iterator<Item = &'w Walk> + Clone) {
-        let objects = walks.map(|walk| walk.next);
+    /// How each ends, in the order of their starts.
+    pub fn ends(&self) -> impl Iterator<Item = End> {
+        self.tails.iter().map(|tail| tail.1)
+    }
+
+    /// Their innermost links.
+    pub fn leaves(&self) -> impl Iterator<Item = &Link> {
+        let tails = self.tails.iter().filter_map(|tail| tail.0);
+        tails
+            .filter_map(|at| self.links.get(at))
+            .map(|link| &link.0)
+    }
+
+    fn inward_out(&self, tail: Option<usize>) -> impl Iterator<Item = &Link> {
+        let mut next = tail;
+        std::iter::from_fn(move || {
+            let (link, outer) = self.links.get(next?)?;
+            next = *outer;
+            Some(link)
+        })
+    }
+
+    fn add(&mut self, at: usize, link: Link) {
+        let number = self.links.len();
+        if let Some((tail, _)) = self.tails.get_mut(at) {
+            self.links.push((link, tail.replace(number)));
+        }
+    }
+
+    fn end(&mut self, at: usize, end: End) {
+        if let Some(tail) = self.tails.get_mut(at) {
+            tail.1 = end;
+        }
+    }
+
+    fn has(&self, at: usize, object: u64) -> bool {
+        let tail = self.tails.get(at).and_then(|tail| tail.0);
+        self.inward_out(tail).any(|link| link.object == object)
+    }
+}
+
+impl Look<'_> {
+    /// Walks from each of these objects (coroutines) to its end.
+    pub fn walk(&mut self, starts: &[u64]) -> Chains {
+        let mut chains = Chains {
+            links: Vec::with_capacity(4 * starts.len()),
+            tails: vec![(None, End::Broken); starts.len()],
+        };
+        let begin = |(at, &next): (usize, &u64)| Walk { at, next };
+        let mut active: Vec<Walk> = starts.iter().enumerate().map(begin).collect();
+        for _ in 0..MOST_LINKS {
+            if active.is_empty() || self.is_spent() {
+                break;
+            }
+            self.fetch_level(active.iter().map(|walk| walk.next));
+            active.retain_mut(|walk| self.advance(walk, &mut chains).is_some());
+        }
+        chains
+    }
+
+    fn fetch_level(&mut self, objects: impl Iterator<Item = u64> + Clone) {
         let outside = self.heap.layout.generator.frame;
         if !outside.exists() {
             self.heap.prepare(objects, GENERATOR);
@@ -131,29 +184,28 @@ impl Look<'_> {
     }
 
     /// One step; `None` when the chain has ended.
-    fn advance(&mut self, walk: &mut Walk) -> Option<()> {
-        walk.steps += 1;
-        let object = walk.next;
-        let seen = |link: &Link| link.object == object;
-        if walk.steps > MOST_LINKS || walk.chain.links.iter().any(seen) {
-            walk.chain.end = End::Broken;
-            return None;
-        }
-        let (place, next) = match self.step(object).unwrap_or(Step::End(End::Broken)) {
+    fn advance(&mut self, walk: &mut Walk, chains: &mut Chains) -> Option<()> {
+        let (at, object) = (walk.at, walk.next);
+        let step = match chains.has(at, object) {
+            true => None,
+            false => self.step(object),
+        };
+        let (place, next) = match step.unwrap_or(Step::End(End::Broken)) {
             Step::Pass(next) => (None, Ok(next)),
             Step::Link(place, next) => (Some(place), Ok(next)),
             Step::Last(place, end) => (Some(place), Err(end)),
             Step::End(end) => (None, Err(end)),
         };
-        let link = place.map(|place| Link { object, place });
-        walk.chain.links.extend(link);
+        if let Some(place) = place {
+            chains.add(at, Link { object, place });
+        }
         match next {
             Ok(next) => {
                 walk.next = next;
                 Some(())
             }
             Err(end) => {
-                walk.chain.end = end;
+                chains.end(at, end);
                 None
             }
         }
@@ -221,8 +273,8 @@ impl Look<'_> {
     }
 
     /// The frames of a chain as a person sees them.
-    pub fn frames(&self, chain: &Chain) -> Vec<Frame> {
-        let frame = |link: &Link| match &link.place {
+    pub fn frames(&self, chain: &Chain<'_>) -> Vec<Frame> {
+        let frame = |link: &&Link| match &link.place {
             Place::Python(_, spot) => self.at(*spot).map(|spot| spot.frame()),
             Place::Cython(frame) => Some(frame.frame.clone()),
         };

@@ -11,6 +11,7 @@ use super::call::Call;
 use super::chain::{Chain, End, Link, Place};
 use super::frame::{RawFrame, slot};
 use super::kind::Kind;
+use super::site::Role;
 use super::wait::Caller;
 use crate::snapshot::{Entered, ObjectId};
 
@@ -20,7 +21,7 @@ const LONGEST_NAME: usize = 100;
 
 impl Look<'_> {
     /// The blocks, outermost first.
-    pub fn entered(&mut self, chain: &Chain) -> Vec<Entered> {
+    pub fn entered(&mut self, chain: &Chain<'_>) -> Vec<Entered> {
         let mut found: Vec<Entered> = Vec::new();
         for (at, link) in chain.links.iter().enumerate() {
             let Place::Python(frame, spot) = &link.place else {
@@ -57,7 +58,10 @@ impl Look<'_> {
         let top = frame
             .top
             .saturating_sub(8 * self.heap.layout.suspension.depth);
-        let words = bottom..top.max(bottom);
+        if top <= bottom {
+            return Vec::new();
+        }
+        let words = bottom..top;
         words
             .step_by(8)
             .filter_map(|word| self.manager_at(word))
@@ -102,18 +106,18 @@ impl Look<'_> {
     }
 
     /// True if the next frame is the one that enters this very object.
-    fn is_entering(&mut self, object: u64, inner: Option<&Link>) -> bool {
+    fn is_entering(&mut self, object: u64, inner: Option<&&Link>) -> bool {
         let Some(Place::Python(frame, spot)) = inner.map(|link| &link.place) else {
             return false;
         };
         let is_enter = self
             .at(*spot)
-            .is_some_and(|spot| spot.site.name() == "__aenter__");
+            .is_some_and(|spot| spot.site.role == Role::Enters);
         is_enter && self.first_argument(frame) == Some(object)
     }
 
     fn leaving(&mut self, frame: &RawFrame, spot: usize) -> Option<Entered> {
-        let is_exit = self.at(spot)?.site.name() == "__aexit__";
+        let is_exit = self.at(spot)?.site.role == Role::Leaves;
         let object = is_exit.then(|| self.first_argument(frame))??;
         self.block(object, true)
     }
@@ -128,12 +132,12 @@ impl Look<'_> {
 
     /// A call that ends by itself after a while is as good as a block.
     fn timed(&mut self, frame: &RawFrame, spot: usize) -> Option<Entered> {
-        let site = std::sync::Arc::clone(&self.at(spot)?.site);
-        let class = match site.call? {
+        let class = match self.at(spot)?.site.call? {
             Call::WaitFor => "wait_for",
             Call::Wait => "wait",
             _ => return None,
         };
+        let site = std::sync::Arc::clone(&self.at(spot)?.site);
         let caller = Caller {
             frame: *frame,
             site,

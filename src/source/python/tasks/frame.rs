@@ -1,7 +1,8 @@
 //! The frame of a generator that is suspended: where it lies, what it executes, what is on its stack.
 
+use super::image::Image;
 use crate::source::python::heap::{Code, Heap, is_pointer, untagged};
-use crate::source::python::layout::Awaits;
+use crate::source::python::layout::{Awaits, Layout};
 
 /// A frame as it lies in memory; `PyFrameObject` up to 3.10, then `_PyInterpreterFrame`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,20 +37,47 @@ const OF_GENERATOR: i8 = 1;
 /// Words of one frame that are looked at most.
 const MOST_WORDS: u64 = 1000;
 
+/// Bytes of a frame that are read, up to 3.10 and since: no more than the smallest has, for behind it nothing need be mapped; and those
+/// of a generator with one inside (3.11+), or without.
+const FRAME: usize = 120;
+const INNER_FRAME: usize = 80;
+const GENERATOR_WITH_FRAME: usize = 160;
+const GENERATOR: usize = 32;
+
+type FrameImage = Image<FRAME>;
+
 impl RawFrame {
     /// The frame at this address; `None` if nothing there could be one.
     pub fn at(heap: &mut Heap, addr: u64) -> Option<Self> {
-        let fields = &heap.layout.frame;
-        let is_tagged = heap.layout.suspension.is_tagged;
-        let code = heap.u64_in(addr, fields.code)?;
-        let code = if is_tagged { untagged(code)? } else { code };
+        let layout = heap.layout;
+        if layout.minor < 11 {
+            let image = FrameImage::of(heap, addr)?;
+            return Self::from_image(layout, &image, 0, addr);
+        }
+        let image = Image::<INNER_FRAME>::of(heap, addr)?;
+        Self::from_image(layout, &image, 0, addr)
+    }
+
+    /// From the bytes of something that begins with a frame, or has one inside at `base`.
+    fn from_image<const N: usize>(
+        layout: &Layout,
+        image: &Image<N>,
+        base: u64,
+        addr: u64,
+    ) -> Option<Self> {
+        let fields = &layout.frame;
+        let code = image.u64(base, fields.code)?;
+        let code = match layout.suspension.is_tagged {
+            true => untagged(code)?,
+            false => code,
+        };
         is_pointer(code).then_some(())?;
-        let instruction = match heap.layout.frame.instr.exists() {
-            true => heap.u64_in(addr, fields.instr)?,
-            false => {
-                let last = heap.i32_in(addr, fields.lasti)?;
-                // -1 before the first one.
-                u64::try_from(last).unwrap_or(0) * heap.layout.suspension.unit
+        let instruction = match image.u64(base, fields.instr) {
+            Some(pointer) => pointer,
+            // -1 before the first one.
+            None => {
+                let last = image.i32(base, fields.lasti)?;
+                u64::try_from(last).unwrap_or(0) * layout.suspension.unit
             }
         };
         Some(Self {
@@ -113,75 +141,89 @@ pub fn frame_address(heap: &mut Heap, generator: u64) -> Option<u64> {
 
 /// How far a generator is, and its frame; `None` if it makes no sense.
 pub fn frame_of(heap: &mut Heap, generator: u64) -> Option<(Stage, Option<RawFrame>)> {
-    let addr = frame_address(heap, generator)?;
-    if addr == 0 {
-        return Some((Stage::Over, None));
+    match heap.layout.generator.iframe.of(0) {
+        Some(base) => inner_frame_of(heap, generator, base),
+        None => outer_frame_of(heap, generator),
     }
-    is_pointer(addr).then_some(())?;
-    let stage = stage(heap, generator, addr)?;
+}
+
+/// 3.11+: the frame is a part of the generator.
+fn inner_frame_of(heap: &mut Heap, generator: u64, base: u64) -> Option<(Stage, Option<RawFrame>)> {
+    let image = Image::<GENERATOR_WITH_FRAME>::of(heap, generator)?;
+    let layout = heap.layout;
+    let stage = stage(layout, image.i8(0, layout.generator.frame_state)?);
     if stage == Stage::Over {
         return Some((stage, None));
     }
-    let mut frame = RawFrame::at(heap, addr)?;
-    let owner = heap.layout.frame.owner;
-    if owner.exists() && heap.i8_in(addr, owner) != Some(OF_GENERATOR) {
-        return None;
-    }
+    let mut frame = RawFrame::from_image(layout, &image, base, generator.checked_add(base)?)?;
+    (image.i8(base, layout.frame.owner)? == OF_GENERATOR).then_some(())?;
     if matches!(stage, Stage::Suspended(_)) {
-        frame.top = top(heap, &frame)?;
+        frame.top = match image.u64(base, layout.frame.stackpointer) {
+            Some(pointer) => pointer,
+            None => {
+                let index = image.i32(base, layout.frame.stacktop)?;
+                let index = u64::try_from(index).ok()?;
+                frame.locals.checked_add(8 * index)?
+            }
+        };
     }
     Some((stage, Some(frame)))
 }
 
-fn stage(heap: &mut Heap, generator: u64, frame: u64) -> Option<Stage> {
-    let (of_generator, fields) = (&heap.layout.generator, &heap.layout.frame);
-    let state = if of_generator.frame_state.exists() {
-        heap.i8_in(generator, of_generator.frame_state)?
-    } else if fields.state.exists() {
-        heap.i8_in(frame, fields.state)?
-    } else {
-        return stage_without_state(heap, generator, frame);
+/// Up to 3.10: the generator points to its frame, to none when it has ended.
+fn outer_frame_of(heap: &mut Heap, generator: u64) -> Option<(Stage, Option<RawFrame>)> {
+    let layout = heap.layout;
+    let (of_generator, fields) = (&layout.generator, &layout.frame);
+    let head = Image::<GENERATOR>::of(heap, generator)?;
+    let addr = head.u64(0, of_generator.frame)?;
+    if addr == 0 {
+        return Some((Stage::Over, None));
+    }
+    is_pointer(addr).then_some(())?;
+    let image = FrameImage::of(heap, addr)?;
+    let mut frame = RawFrame::from_image(layout, &image, 0, addr)?;
+    let stage = match image.i8(0, fields.state) {
+        Some(state) => stage(layout, state),
+        None => stage_without_state(layout, &head, &image)?,
     };
-    let rules = &heap.layout.suspension;
-    Some(match state {
+    // While it is executed its stack has no end that memory tells.
+    if matches!(stage, Stage::Suspended(_)) {
+        frame.top = match image.i32(0, fields.stackdepth) {
+            Some(depth) => {
+                let depth = u64::try_from(depth).ok()?;
+                image.u64(0, fields.valuestack)?.checked_add(8 * depth)?
+            }
+            None => image.u64(0, fields.stacktop)?,
+        };
+    }
+    Some((stage, (stage != Stage::Over).then_some(frame)))
+}
+
+fn stage(layout: &Layout, state: i8) -> Stage {
+    let rules = &layout.suspension;
+    match state {
         state if state == rules.created => Stage::Created,
         state if state == rules.executing => Stage::Executing,
         state if rules.suspended.contains(&state) => Stage::Suspended(state),
         _ => Stage::Over,
-    })
+    }
 }
 
 /// Up to 3.9: a generator that is not executed and has begun has a top of the stack.
-fn stage_without_state(heap: &mut Heap, generator: u64, frame: u64) -> Option<Stage> {
-    let (of_generator, fields) = (&heap.layout.generator, &heap.layout.frame);
-    if heap.i8_in(generator, of_generator.running)? != 0 {
+fn stage_without_state(
+    layout: &Layout,
+    generator: &Image<GENERATOR>,
+    frame: &FrameImage,
+) -> Option<Stage> {
+    if generator.i8(0, layout.generator.running)? != 0 {
         return Some(Stage::Executing);
     }
-    if heap.i32_in(frame, fields.lasti)? < 0 {
+    if frame.i32(0, layout.frame.lasti)? < 0 {
         return Some(Stage::Created);
     }
-    let suspended = heap.u64_in(frame, fields.stacktop)? != 0;
-    let state = *heap.layout.suspension.suspended.first()?;
+    let suspended = frame.u64(0, layout.frame.stacktop)? != 0;
+    let state = *layout.suspension.suspended.first()?;
     suspended.then_some(Stage::Suspended(state))
-}
-
-/// Behind the uppermost word of the value stack of a suspended frame.
-fn top(heap: &mut Heap, frame: &RawFrame) -> Option<u64> {
-    let fields = &heap.layout.frame;
-    if fields.stackpointer.exists() {
-        return heap.u64_in(frame.addr, fields.stackpointer);
-    }
-    if fields.stackdepth.exists() {
-        let depth = u64::try_from(heap.i32_in(frame.addr, fields.stackdepth)?).ok()?;
-        return heap
-            .u64_in(frame.addr, fields.valuestack)?
-            .checked_add(8 * depth);
-    }
-    if fields.valuestack.exists() {
-        return heap.u64_in(frame.addr, fields.stacktop);
-    }
-    let index = u64::try_from(heap.i32_in(frame.addr, fields.stacktop)?).ok()?;
-    frame.locals.checked_add(8 * index)
 }
 
 /// True if a generator that stands here awaits something, and not only yields.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::Look;
 use super::call::{Call, call_of};
-use super::chain::{Chain, Place};
+use super::chain::{Chains, Place};
 use super::frame::{RawFrame, awaits, slot};
 use super::kind::Kind;
 use crate::snapshot::Frame;
@@ -18,7 +18,20 @@ pub struct Site {
     pub code: Arc<Code>,
     /// What it waits for when it is the innermost one, if that is known.
     pub call: Option<Call>,
+    /// What it is to an `async with` block.
+    pub role: Role,
     names: OnceLock<Vec<String>>,
+}
+
+/// What a function is to an `async with` block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `__aenter__`
+    Enters,
+    /// `__aexit__`
+    Leaves,
+    /// Nothing.
+    Other,
 }
 
 /// Functions met so far.
@@ -64,6 +77,11 @@ impl Sites {
         }
         let site = Arc::new(Site {
             call: call_of(&code.file, &code.function),
+            role: match last_name(&code.function) {
+                "__aenter__" => Role::Enters,
+                "__aexit__" => Role::Leaves,
+                _ => Role::Other,
+            },
             code,
             names: OnceLock::new(),
         });
@@ -75,8 +93,7 @@ impl Sites {
 impl Site {
     /// The function's own name, without what it is defined in.
     pub fn name(&self) -> &str {
-        let name = &*self.code.function;
-        name.rsplit('.').next().unwrap_or(name)
+        last_name(&self.code.function)
     }
 
     fn place_of(&self, heap: &mut Heap, name: &str) -> Option<u64> {
@@ -89,6 +106,10 @@ impl Site {
         };
         names.iter().position(|n| n == name).map(|at| at as u64)
     }
+}
+
+fn last_name(qualified: &str) -> &str {
+    qualified.rsplit('.').next().unwrap_or(qualified)
 }
 
 impl Spot {
@@ -137,9 +158,9 @@ impl Look<'_> {
     }
 
     /// Notes that the variables of innermost frames that are known to wait will be read.
-    pub fn want_variables(&mut self, chains: &[Chain]) {
-        for chain in chains {
-            let Some(Place::Python(frame, at)) = chain.links.last().map(|link| &link.place) else {
+    pub fn want_variables(&mut self, chains: &Chains) {
+        for leaf in chains.leaves() {
+            let Place::Python(frame, at) = &leaf.place else {
                 continue;
             };
             let site = self.at(*at).map(|spot| &spot.site);

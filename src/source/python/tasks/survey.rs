@@ -1,6 +1,6 @@
 //! One snapshot from its beginning to its end: which tasks there are, each of them read until it makes sense, and how they hang together.
 
-use super::chain::{Chain, End};
+use super::chain::{Chain, Chains, End};
 use super::frame::frame_address;
 use super::task::{Progress, RawTask, TASK};
 use super::{AGAIN, CHUNK, Look, MOST_STACKS, MOST_TASKS, Read, ThreadOf, ThreadStack};
@@ -74,8 +74,8 @@ impl Look<'_> {
         self.note_running(&coroutines, &chains);
         self.prefetch(&tasks, &chains);
         let mut list = Vec::with_capacity(tasks.len());
-        for (task, chain) in tasks.iter().zip(&chains) {
-            match self.judge(task, chain, stacks) {
+        for (at, task) in tasks.iter().enumerate() {
+            match self.judge(task, &chains.chain(at), stacks) {
                 Read::Right(task) => list.push(task),
                 Read::Over => {}
                 Read::Torn => torn.push(task.addr),
@@ -92,16 +92,16 @@ impl Look<'_> {
     }
 
     /// Notes the outermost frames of tasks that are executed: on the stack of a thread one task ends where the next begins.
-    fn note_running(&mut self, coroutines: &[u64], chains: &[Chain]) {
-        let both = coroutines.iter().zip(chains);
-        for (coroutine, _) in both.filter(|(_, chain)| chain.end == End::Executing) {
+    fn note_running(&mut self, coroutines: &[u64], chains: &Chains) {
+        let both = coroutines.iter().zip(chains.ends());
+        for (coroutine, _) in both.filter(|(_, end)| *end == End::Executing) {
             let root = frame_address(self.heap, *coroutine);
             self.memo.running.extend(root);
         }
     }
 
     /// Fetches what the descriptions of these tasks will read.
-    fn prefetch(&mut self, tasks: &[RawTask], chains: &[Chain]) {
+    fn prefetch(&mut self, tasks: &[RawTask], chains: &Chains) {
         let (waiters, names) = (
             tasks.iter().filter_map(|t| t.waiter),
             tasks.iter().filter_map(|t| t.name),
@@ -145,14 +145,12 @@ impl Look<'_> {
         if task.state == Progress::Done {
             return Read::Over;
         }
-        match self.walk(&[task.coroutine]).first() {
-            Some(chain) => self.judge(&task, chain, stacks),
-            None => Read::Torn,
-        }
+        let chains = self.walk(&[task.coroutine]);
+        self.judge(&task, &chains.chain(0), stacks)
     }
 
     /// Whether the parts of a task are of one moment; if so, all that there is to say of it.
-    fn judge(&mut self, task: &RawTask, chain: &Chain, stacks: &[ThreadStack]) -> Read {
+    fn judge(&mut self, task: &RawTask, chain: &Chain<'_>, stacks: &[ThreadStack]) -> Read {
         let agrees = match chain.end {
             End::Future(end) => task.waiter == Some(end),
             End::Created => task.waiter.is_none(),
@@ -187,7 +185,7 @@ impl Look<'_> {
         })
     }
 
-    fn state(&mut self, task: &RawTask, chain: &Chain) -> TaskState {
+    fn state(&mut self, task: &RawTask, chain: &Chain<'_>) -> TaskState {
         let awaits = task.waiter.map(|waiter| self.progress(waiter));
         match (chain.end, awaits) {
             (End::Executing, _) => TaskState::Running,

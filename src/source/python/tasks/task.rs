@@ -1,6 +1,7 @@
 //! A future or task as it lies in memory: those written in C by their layout, those written in Python by their attributes.
 
 use super::Look;
+use super::image::Image;
 use super::kind::Kind;
 
 /// The fields of a task.
@@ -29,11 +30,20 @@ pub enum Progress {
     Done,
 }
 
-/// Bytes of a task that are read.
+/// Bytes of a task that are fetched, and those up to its name.
 pub const TASK: usize = 184;
+const TASK_HEAD: usize = 176;
 const LONGEST_NAME: usize = 256;
 /// Done callbacks of one future that are followed.
 const MOST_CALLBACKS: usize = 65_536;
+
+fn progress(state: i32) -> Option<Progress> {
+    match state {
+        0 => Some(Progress::Pending),
+        1 | 2 => Some(Progress::Done),
+        _ => None,
+    }
+}
 
 impl Look<'_> {
     /// The fields of the task at this address; `None` if there is none.
@@ -46,14 +56,15 @@ impl Look<'_> {
     }
 
     fn c_task(&mut self, addr: u64) -> Option<RawTask> {
+        let image = Image::<TASK_HEAD>::of(self.heap, addr)?;
         let fields = &self.heap.layout.future;
         Some(RawTask {
             addr,
-            event_loop: self.heap.pointer_in(addr, fields.loop_)?,
-            state: self.progress(addr)?,
-            coroutine: self.heap.u64_in(addr, fields.coro)?,
-            waiter: self.heap.pointer_in(addr, fields.waiter),
-            name: self.heap.pointer_in(addr, fields.name),
+            event_loop: image.pointer(0, fields.loop_)?,
+            state: progress(image.i32(0, fields.state)?)?,
+            coroutine: image.u64(0, fields.coro)?,
+            waiter: image.pointer(0, fields.waiter),
+            name: image.pointer(0, fields.name),
         })
     }
 
@@ -73,12 +84,8 @@ impl Look<'_> {
     pub fn progress(&mut self, future: u64) -> Option<Progress> {
         let kind = self.kind(future);
         if matches!(kind, Kind::Future | Kind::Task) {
-            let fields = &self.heap.layout.future;
-            return match self.heap.i32_in(future, fields.state)? {
-                0 => Some(Progress::Pending),
-                1 | 2 => Some(Progress::Done),
-                _ => None,
-            };
+            let field = self.heap.layout.future.state;
+            return progress(self.heap.i32_in(future, field)?);
         }
         let Some(state) = self.heap.attribute(future, "_state") else {
             // Up to its end a future of Python's has the one of its class.

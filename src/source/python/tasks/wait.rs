@@ -26,13 +26,13 @@ pub struct Caller {
 
 impl Look<'_> {
     /// What a task waits for whose chain ends in this future.
-    pub fn wait(&mut self, task: &RawTask, chain: &Chain) -> Option<Wait> {
+    pub fn wait(&mut self, task: &RawTask, chain: &Chain<'_>) -> Option<Wait> {
         let future = task.waiter?;
         let by_call = self.wait_by_call(chain, future);
         Some(by_call.unwrap_or_else(|| self.wait_for_future(future, chain)))
     }
 
-    fn wait_by_call(&mut self, chain: &Chain, future: u64) -> Option<Wait> {
+    fn wait_by_call(&mut self, chain: &Chain<'_>, future: u64) -> Option<Wait> {
         let mut links = chain.links.iter().rev();
         let leaf = links.next()?;
         let mut best = (self.call_at(leaf)?, leaf);
@@ -112,7 +112,7 @@ impl Look<'_> {
     }
 
     /// By the future alone.
-    fn wait_for_future(&mut self, future: u64, chain: &Chain) -> Wait {
+    fn wait_for_future(&mut self, future: u64, chain: &Chain<'_>) -> Wait {
         let call = chain.links.last().and_then(|leaf| match &leaf.place {
             Place::Python(_, spot) => self.at(*spot).map(|s| (*s.site.code.function).to_owned()),
             Place::Cython(frame) => Some(frame.frame.function.clone()),
@@ -242,11 +242,12 @@ impl Look<'_> {
 
     /// What is waited for at an object of the standard library, once for each object and snapshot.
     fn wait_on_object(&mut self, call: Call, object: u64) -> Option<WaitOn> {
-        if let Some(known) = self.memo.waits.get(&(object, call)) {
-            return known.as_deref().cloned();
+        match self.memo.waits.get(&object) {
+            Some((of, known)) if *of == call => return known.as_deref().cloned(),
+            _ => {}
         }
         let on = self.describe(call, object).map(Rc::new);
-        self.memo.waits.insert((object, call), on.clone());
+        self.memo.waits.insert(object, (call, on.clone()));
         on.as_deref().cloned()
     }
 }
