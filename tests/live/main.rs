@@ -9,6 +9,7 @@
 mod support;
 
 mod demo;
+mod drivers;
 mod elsewhere;
 mod failing;
 mod healthy;
