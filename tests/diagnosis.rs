@@ -31,5 +31,7 @@ mod task_graph;
 mod task_rules;
 #[path = "support/tasks.rs"]
 mod tasks;
+#[path = "diagnosis/waits.rs"]
+mod waits;
 #[path = "diagnosis/world.rs"]
 mod world;

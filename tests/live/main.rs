@@ -14,3 +14,4 @@ mod failing;
 mod healthy;
 mod outsiders;
 mod pythons;
+mod waiting;
