@@ -1,5 +1,6 @@
 //! What does each sleeping thread of a process wait for? Asked of processes that are looked at closely, for threads that have
-//! slept in one call for a while; what is found is believed for a second or more.
+//! slept in one call for a while. What is found is believed for a second or more, and of a thread that sleeps on for longer and
+//! longer: who watches a hundred sleepers must not ask about each of them all the time.
 //!
 //! ```text
 //!   thread asleep ─ same call as before? ─> settled ─> call: a descriptor, path, child, lock ─> target: what is behind it
@@ -81,18 +82,20 @@ struct Found {
 impl WaitReader {
     /// What the sleeping threads of a process wait for, by thread id. Those of which it cannot be told are left out.
     pub fn read(&mut self, asked: &mut Asked<'_>) -> Vec<ThreadWait> {
-        let before = self.known.remove(&asked.process.key).unwrap_or_default();
+        let mut before = self.known.remove(&asked.process.key).unwrap_or_default();
         let threads = asked.process.threads.as_deref().unwrap_or_default();
         let readable = may_read_memory(threads);
         let mut kept: Vec<Kept> = Vec::new();
         let mut waits = Vec::new();
         for thread in threads.iter().take(LIMIT) {
-            let was = before.iter().find(|k| k.tid == thread.tid);
-            let Some(mut now) = follow(thread, was, asked.now) else {
-                let recent = |k: &&Kept| asked.now.seconds_since(k.seen) < FORGIVEN_S;
-                kept.extend(was.filter(recent).cloned());
+            let was = before.iter().position(|k| k.tid == thread.tid);
+            let was = was.map(|at| before.swap_remove(at));
+            let Some(call) = call_asleep(thread) else {
+                let recent = |k: &Kept| asked.now.seconds_since(k.seen) < FORGIVEN_S;
+                kept.extend(was.filter(recent));
                 continue;
             };
+            let mut now = follow(thread, call, was, asked.now);
             if now.is_due(asked.now) {
                 now.found = Some(target::find(thread, &now, readable, asked));
             }
@@ -133,26 +136,30 @@ fn may_read_memory(threads: &[Thread]) -> bool {
     threads.iter().all(harmless)
 }
 
-/// The thread in the call that it sleeps in now; `None` if it does not sleep in one.
-fn follow(thread: &Thread, was: Option<&Kept>, now: Moment) -> Option<Kept> {
+/// The call that it sleeps in now; `None` if it does not sleep in one.
+fn call_asleep(thread: &Thread) -> Option<Syscall> {
     let asleep = matches!(
         thread.state,
         ProcessState::Sleeping | ProcessState::DiskSleep
     );
-    let call = thread.syscall.filter(|_| asleep)?;
+    thread.syscall.filter(|_| asleep)
+}
+
+/// The thread in the call that it sleeps in now.
+fn follow(thread: &Thread, call: Syscall, was: Option<Kept>, now: Moment) -> Kept {
     let run = (thread.run_ns, thread.switches);
     let same = was.filter(|k| k.call == call);
     // A kernel without schedstat has zeros: then the same call is all there is to go by.
-    let still = same.filter(|k| k.run == run);
-    Some(Kept {
+    let still = same.as_ref().filter(|k| k.run == run);
+    Kept {
         tid: thread.tid,
         call,
         run,
         since: still.map_or(now, |k| k.since),
-        entered: same.map_or(now, |k| k.entered),
+        entered: same.as_ref().map_or(now, |k| k.entered),
         seen: now,
-        found: same.and_then(|k| k.found.clone()),
-    })
+        found: same.and_then(|k| k.found),
+    }
 }
 
 impl Kept {
@@ -165,8 +172,15 @@ impl Kept {
             {
                 true
             }
-            Some(found) => now.seconds_since(found.at) >= target::believed_s(found.on.as_ref()),
+            Some(found) => now.seconds_since(found.at) >= self.believed_s(found),
         }
+    }
+
+    /// For how long the answer is believed: what has held through a long sleep is likely to hold for as long again.
+    fn believed_s(&self, found: &Found) -> f64 {
+        let (shortest, longest) = target::believed_s(found.on.as_ref());
+        let had_slept = found.at.seconds_since(self.since);
+        had_slept.clamp(shortest, longest)
     }
 
     fn wait(&self) -> Option<ThreadWait> {

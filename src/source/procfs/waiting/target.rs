@@ -20,13 +20,15 @@ const SQLITE_SLEEP_NS: u64 = 150_000_000;
 /// A thread that has slept in short steps for so long may be waiting for a database.
 const STEPS_S: f64 = 1.0;
 
-/// How long a target is believed, in seconds.
-pub(super) fn believed_s(on: Option<&WaitTarget>) -> f64 {
+/// How long a target is believed, in seconds, at first and at most. What others do to it does not wake the thread: a
+/// retransmit, a child that waits for something else, another holder.
+pub(super) fn believed_s(on: Option<&WaitTarget>) -> (f64, f64) {
     match on {
-        Some(WaitTarget::Tcp(_) | WaitTarget::Children(_)) => 1.0,
-        Some(WaitTarget::FileLock { .. } | WaitTarget::Sleep { .. }) | None => 2.0,
-        Some(WaitTarget::Pipe { .. }) => 10.0,
-        Some(_) => 5.0,
+        Some(WaitTarget::Tcp(_) | WaitTarget::Children(_)) => (1.0, 5.0),
+        Some(WaitTarget::FileLock { .. }) => (2.0, 10.0),
+        Some(WaitTarget::Sleep { .. }) | None => (2.0, 60.0),
+        Some(WaitTarget::Pipe { .. }) => (10.0, 60.0),
+        Some(_) => (5.0, 60.0),
     }
 }
 

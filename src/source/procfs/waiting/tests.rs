@@ -95,6 +95,41 @@ fn a_thread_that_wakes_and_waits_again_for_the_same_keeps_its_target_and_begins_
     assert_eq!(other, &[], "another call, of which nothing is known yet");
 }
 
+/// How often it is asked what a thread waits for in 100 s of ten looks each, by how often its memory is read for that.
+fn asked_about(thread_at: impl Fn(u64) -> Thread) -> u32 {
+    let mut reader = WaitReader::default();
+    let mut process = crate::testing::process(10, "python app.py");
+    let reads = std::cell::Cell::new(0);
+    for look in 10..1010u32 {
+        process.threads = Some(vec![thread_at(u64::from(look))]);
+        reader.read(&mut Asked {
+            process: &process,
+            now: Moment(0).plus_seconds(f64::from(look) / 10.0),
+            memory: &|_, _| {
+                reads.set(reads.get() + 1);
+                false
+            },
+            sockets: &mut None_,
+        });
+    }
+    reads.get()
+}
+
+#[test]
+fn a_thread_that_sleeps_on_is_asked_about_less_and_less() {
+    let polls = |switches| Thread {
+        syscall: Some(Syscall {
+            number: libc::SYS_ppoll,
+            args: [0x5000, 1, 0, 0, 0, 0],
+        }),
+        ..thread('S', FUTEX, switches)
+    };
+    let sleeps = asked_about(|_| polls(5));
+    let wakes = asked_about(polls);
+    assert!((3..=8).contains(&sleeps), "{sleeps}");
+    assert!(wakes >= 40, "{wakes}");
+}
+
 #[test]
 fn memory_is_left_alone_while_a_thread_may_hold_its_map() {
     let all = |number: i64| [thread('S', FUTEX, 1), thread('D', number, 1)];
