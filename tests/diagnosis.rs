@@ -9,6 +9,8 @@
     reason = "a test may stop where it is wrong"
 )]
 
+#[path = "diagnosis/awaited.rs"]
+mod awaited;
 #[path = "diagnosis/calm.rs"]
 mod calm;
 #[path = "diagnosis/coroutines.rs"]

@@ -30,6 +30,8 @@ pub struct Stuck<'a> {
     pub stack: &'a Stack,
     /// The main thread waits for this one, which is another.
     pub behind_main: bool,
+    /// The application's frame that awaits what this thread does, where the main thread's loop idles meanwhile.
+    pub awaited_in: Option<&'a Frame>,
     /// What it waits for, where that could be found out.
     pub wait: Option<&'a ThreadWait>,
     /// What it keeps from happening.
@@ -104,6 +106,7 @@ impl Stuck<'_> {
     pub fn frame(&self) -> Option<&Frame> {
         frames::application_frame(self.stack)
             .map(|(_, frame)| frame)
+            .or(self.awaited_in)
             .or(self.stack.leaf())
     }
 
@@ -126,7 +129,8 @@ impl Stuck<'_> {
     /// ` in wait_for_database (app/db.py:31)`; nothing where no frame is known.
     pub fn place(&self) -> String {
         let place = self.frame().map(frames::place);
-        let thread = match (&self.stack.name, self.behind_main) {
+        let on_it = self.awaited_in.is_none() || frames::application_frame(self.stack).is_some();
+        let thread = match (&self.stack.name, self.behind_main && on_it) {
             (Some(name), true) => format!(" on thread {name}"),
             (None, true) => " on another thread".into(),
             _ => String::new(),
@@ -168,7 +172,12 @@ impl Stuck<'_> {
                 ),
             );
         }
-        if self.track.place.looks > 1 {
+        if let Some(frame) = self.awaited_in {
+            found.evidence.push(format!(
+                "the event loop idles, and {} awaits what that thread does (asyncio tasks)",
+                frames::place(frame)
+            ));
+        } else if self.track.place.looks > 1 {
             found.evidence.push(format!(
                 "it has been in the same functions at {} looks (Python stack)",
                 self.track.place.looks

@@ -3,8 +3,9 @@
 
 use super::{Case, Reason, Stage, Stuck, is_event, reason};
 use crate::diagnosis::history::Track;
+use crate::diagnosis::task::{self, suspect};
 use crate::diagnosis::{Member, Phase, Severity, frames, kind, phase};
-use crate::snapshot::{Activity, Stack, ThreadWait};
+use crate::snapshot::{Activity, Frame, JobState, Process, Stack, ThreadWait, WaitOn};
 
 /// Whether somebody is stuck.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,7 @@ pub(super) fn find<'a>(case: &Case<'a>) -> Seen<'a> {
     let mut seen = Seen::Nobody;
     for candidate in [importing(case), starting(case), serving(case)] {
         match candidate {
+            Seen::This(stuck) if stuck.behind_main => return Seen::This(stuck),
             Seen::This(stuck) => return Seen::This(behind(case, stuck)),
             Seen::NotYet => seen = Seen::NotYet,
             Seen::Nobody => {}
@@ -43,7 +45,50 @@ fn starting<'a>(case: &Case<'a>) -> Seen<'a> {
     let Some((member, track)) = case.boots(Phase::Starting) else {
         return Seen::Nobody;
     };
-    standing(case, member, track, Stage::Startup, true)
+    match standing(case, member, track, Stage::Startup, true) {
+        Seen::Nobody => awaiting_job(case, member, track).map_or(Seen::Nobody, Seen::This),
+        seen => seen,
+    }
+}
+
+/// The loop idles because startup awaits a job that a pool's thread does.
+fn awaiting_job<'a>(case: &Case<'a>, member: &'a Member, track: &'a Track) -> Option<Stuck<'a>> {
+    let graph = track.standing.graph()?;
+    let way = graph.way_from(suspect::startup(graph)?);
+    let end = graph.task(*way.last()?)?;
+    let running = WaitOn::Job {
+        state: JobState::Running,
+    };
+    task::waits(end).filter(|wait| wait.on == running)?;
+    let stack = only_busy(&member.process)?;
+    let mut tasks = way.iter().rev().filter_map(|at| graph.task(*at));
+    Some(Stuck {
+        member,
+        track,
+        stack,
+        behind_main: true,
+        awaited_in: tasks.find_map(task::own_frame),
+        wait: wait_of(member, stack),
+        stage: Stage::Startup,
+        stood_s: track.standing.stood_s(end.id),
+        severity: case.severity_of_delay(case.age_s(member)),
+    })
+}
+
+/// The thread of a pool that does a job, where there is just one.
+fn only_busy(process: &Process) -> Option<&Stack> {
+    let pools = |f: &Frame| {
+        f.file.ends_with("/concurrent/futures/thread.py")
+            || f.file.ends_with("/anyio/_backends/_asyncio.py")
+    };
+    let busy = |s: &&Stack| {
+        let rests = |leaf: &Frame| pools(leaf) || is_event(leaf);
+        let works = frames::application_frame(s).is_some() || !s.leaf().is_some_and(rests);
+        s.tid != Some(process.key.pid) && s.frames.iter().any(pools) && works
+    };
+    let stacks = process.python.as_ref()?.stacks.as_ref()?;
+    let mut all = stacks.list.iter().filter(busy);
+    all.next().filter(|_| all.next().is_none())
 }
 
 fn standing<'a>(
@@ -70,6 +115,7 @@ fn standing<'a>(
         track,
         stack,
         behind_main: false,
+        awaited_in: None,
         wait,
         stage,
         stood_s: stood,
@@ -129,6 +175,7 @@ fn held<'a>(case: &Case<'a>, member: &'a Member) -> Option<Stuck<'a>> {
         track,
         stack,
         behind_main: false,
+        awaited_in: None,
         wait,
         stage: Stage::Service,
         stood_s,
