@@ -54,19 +54,48 @@ fn told(server: &Server, code: &str, function: &str, says: &[&str]) {
     }
 }
 
-#[test]
-fn a_connection_that_is_not_made_with_a_time_out_of_minutes() {
-    let uvicorn = need!(venv("py313", "uvicorn"));
+/// A listener of this machine whose queue is full: whoever connects is not answered. The connection fills it.
+fn full() -> (TcpListener, TcpStream) {
     let full = TcpListener::bind("127.0.0.1:0").unwrap();
     // SAFETY: listen(2) takes plain numbers; with a backlog of 0 the queue admits one connection.
     let listens = unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&full), 0) };
     assert_eq!(listens, 0);
+    let first = TcpStream::connect(full.local_addr().unwrap()).unwrap();
+    (full, first)
+}
+
+#[test]
+fn a_connection_that_is_not_made_with_a_time_out_of_minutes() {
+    let uvicorn = need!(venv("py313", "uvicorn"));
+    let (full, _first) = full();
     let address = full.local_addr().unwrap();
-    let _first = TcpStream::connect(address).unwrap();
     let server = waiting(&uvicorn, "fetch_licence", &address.port().to_string());
     let peer = address.to_string();
     let says = [peer.as_str(), "SYN-SENT", "its accept queue is full"];
     told(&server, "connect-hang", "fetch_licence", &says);
+}
+
+#[test]
+fn a_connection_that_is_awaited() {
+    for (label, program) in [("live", "hypercorn"), ("py313", "uvicorn")] {
+        let program = need!(venv(label, program));
+        let (full, _first) = full();
+        let address = full.local_addr().unwrap();
+        let server = waiting(&program, "open_pool", &address.port().to_string());
+        let peer = address.to_string();
+        let says = [peer.as_str(), "SYN-SENT", "its accept queue is full"];
+        told(&server, "connect-hang", "open_pool", &says);
+    }
+}
+
+#[test]
+fn a_command_that_a_thread_of_the_loops_pool_waits_for() {
+    for (label, program) in [("legacy", "uvicorn"), ("py313", "uvicorn")] {
+        let program = need!(venv(label, program));
+        let server = waiting(&program, "import_rates", "");
+        let says = ["sleep 900", "the event loop idles"];
+        told(&server, "subprocess-wait", "import_rates", &says);
+    }
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub fn reason(case: &Case, stuck: &Stuck) -> Option<Reason> {
     let wait = stuck.wait?;
     let reason = behind(case, stuck, wait, inner)?;
     // A manager's worker that waits for its manager's word has none of the application's frames.
-    let own = frames::application_frame(stuck.stack).is_some();
+    let own = frames::application_frame(stuck.stack).is_some() || stuck.awaited_in.is_some();
     let outside = matches!(reason, Reason::Connect | Reason::FileLock | Reason::File)
         || reason == Reason::Peer && matches!(wait.on, WaitTarget::Tcp(_));
     (own || outside).then_some(reason)

@@ -1,4 +1,5 @@
 """Its lifespan startup waits for something that does not come; LIVE_WAIT says for what, LIVE_AT where."""
+import asyncio
 import fcntl
 import http.client
 import os
@@ -76,11 +77,21 @@ def reload_settings():
         guard.acquire()
 
 
+async def open_pool():
+    await asyncio.open_connection("127.0.0.1", int(AT))
+
+
+async def import_rates():
+    await asyncio.get_running_loop().run_in_executor(None, subprocess.run, ["sleep", "900"])
+
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await receive()
         print("waiting now", flush=True)
-        globals()[WAIT]()
+        awaited = globals()[WAIT]()
+        if awaited:
+            await awaited
         await send({"type": "lifespan.startup.complete"})
         return
     await answer(scope, receive, send)
