@@ -18,10 +18,12 @@ pub mod phase;
 pub mod pool;
 pub mod rule;
 pub mod sockets;
+pub mod stuck;
 pub mod task;
 pub mod thresholds;
 pub mod timeouts;
 pub mod traits;
+pub mod waits;
 pub mod why;
 pub mod words;
 
@@ -352,6 +354,16 @@ pub enum Code {
     TaskDeadlock,
     PoolExhausted,
     DrainTasks,
+    ConnectHang,
+    PeerSilent,
+    DnsHang,
+    SubprocessWait,
+    FileWait,
+    StdinWait,
+    DebuggerWait,
+    LockWait,
+    ThreadDeadlock,
+    ForkDeadlock,
 }
 
 impl Code {
@@ -377,6 +389,16 @@ impl Code {
             Self::TaskDeadlock => "task-deadlock",
             Self::PoolExhausted => "pool-exhausted",
             Self::DrainTasks => "drain-tasks",
+            Self::ConnectHang => "connect-hang",
+            Self::PeerSilent => "peer-silent",
+            Self::DnsHang => "dns-hang",
+            Self::SubprocessWait => "subprocess-wait",
+            Self::FileWait => "file-wait",
+            Self::StdinWait => "stdin-wait",
+            Self::DebuggerWait => "debugger-wait",
+            Self::LockWait => "lock-wait",
+            Self::ThreadDeadlock => "thread-deadlock",
+            Self::ForkDeadlock => "fork-deadlock",
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod socket;
 pub mod stack;
 pub mod syscall;
 pub mod task;
+pub mod waiting;
 
 pub use locals::{FrameLocals, Local, LocalsAnswer, ThreadLocals};
 pub use process::{
@@ -29,6 +30,9 @@ pub use syscall::syscall_name;
 pub use task::{
     Entered, EventLoop, JobState, LoopKind, ObjectId, Pool, PoolKind, QueueCall, Task, TaskState,
     Tasks, Wait, WaitOn,
+};
+pub use waiting::{
+    Child, ChildSleep, LockKind, Mount, Party, PipeEnd, TcpWait, ThreadWait, WaitTarget,
 };
 
 /// A point in time: nanoseconds of CLOCK_BOOTTIME, the clock of `/proc/PID/stat` start times.

@@ -51,6 +51,7 @@ pub(crate) fn process(pid: u32, cmdline: &str) -> Process {
             scanned_at: NOW,
         }),
         connections: None,
+        waits: None,
         netns: Some(1),
         accepting: Some(Vec::new()),
         cgroup: None,

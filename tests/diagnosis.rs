@@ -9,6 +9,8 @@
     reason = "a test may stop where it is wrong"
 )]
 
+#[path = "diagnosis/awaited.rs"]
+mod awaited;
 #[path = "diagnosis/calm.rs"]
 mod calm;
 #[path = "diagnosis/coroutines.rs"]
@@ -31,5 +33,7 @@ mod task_graph;
 mod task_rules;
 #[path = "support/tasks.rs"]
 mod tasks;
+#[path = "diagnosis/waits.rs"]
+mod waits;
 #[path = "diagnosis/world.rs"]
 mod world;

@@ -152,6 +152,8 @@ mod tests {
             ("<string>", true),
             ("/venv/bin/uvicorn", true),
             ("/srv/bin/serve.py", false),
+            ("uvloop/loop.pyx", true),
+            ("/srv/app/fast.pyx", false),
         ];
         for (file, library) in cases {
             assert_eq!(is_library(&frame("f", file)), library, "{file}");

@@ -15,19 +15,29 @@ use crate::snapshot::{ListenerState, Moment, Snapshot};
 
 mod accept_queue;
 mod bound_not_listening;
+mod connect_hang;
 mod crash_loop;
+mod debugger_wait;
+mod dns_hang;
 mod drain_tasks;
 mod fd_exhausted;
+mod file_wait;
+mod fork_deadlock;
 mod import;
+mod lock_wait;
 mod loop_blocked;
 mod no_worker_accepting;
+mod peer_silent;
 mod pool_exhausted;
 mod reloader_without_child;
 mod server_thread_died;
 mod startup;
 mod startup_await;
+mod stdin_wait;
+mod subprocess_wait;
 mod task_deadlock;
 mod task_words;
+mod thread_deadlock;
 mod thread_pool;
 mod threadpool_exhausted;
 mod worker_stopped;
@@ -73,6 +83,16 @@ const RULES: &[Rule] = &[
     fd_exhausted::examine,
     task_deadlock::examine,
     thread_pool::examine,
+    debugger_wait::examine,
+    stdin_wait::examine,
+    fork_deadlock::examine,
+    thread_deadlock::examine,
+    connect_hang::examine,
+    dns_hang::examine,
+    peer_silent::examine,
+    subprocess_wait::examine,
+    file_wait::examine,
+    lock_wait::examine,
     import::examine_blocked,
     startup::examine_blocked,
     loop_blocked::examine,

@@ -15,6 +15,8 @@ pub struct Thresholds {
     pub queue_stuck_critical_s: f64,
     /// A thread that stands in the same functions for so long stands still.
     pub standing_s: f64,
+    /// The same, where what it waits for leaves no doubt: a debugger's prompt, a lock that nobody can release.
+    pub doubtless_s: f64,
     /// A boot that takes longer than this is worth a word.
     pub slow_boot_s: f64,
     /// Not there after so long: a warning.
@@ -48,6 +50,7 @@ impl Default for Thresholds {
             queue_stuck_warning_s: 5.0,
             queue_stuck_critical_s: 15.0,
             standing_s: 2.0,
+            doubtless_s: 1.0,
             slow_boot_s: 3.0,
             delay_warning_s: 10.0,
             delay_critical_s: 30.0,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Connections, Intent, Moment, Stack, Stacks, Tasks};
+use super::{Connections, Intent, Moment, Stack, Stacks, Tasks, ThreadWait};
 
 /// Identity of a process over time: a pid number alone is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct Process {
     pub fds: Option<Fds>,
     /// Its TCP connections; `None` where its sockets or its network namespace could not be read.
     pub connections: Option<Arc<Connections>>,
+    /// What its sleeping threads wait for, by thread id; `None` if it was not looked at closely.
+    #[serde(default)]
+    pub waits: Option<Arc<Vec<ThreadWait>>>,
     /// Inode of its network namespace.
     pub netns: Option<u64>,
     /// Listening sockets that it is ready to accept from: armed in one of its epoll sets, or a thread waits in
@@ -95,6 +98,11 @@ impl Process {
                 s.name.as_deref() == Some("MainThread") || (s.tid.is_none() && s.is_main())
             })
         })
+    }
+
+    /// What the thread with this id waits for, as far as it was looked at.
+    pub fn wait(&self, tid: u32) -> Option<&ThreadWait> {
+        self.waits.as_ref()?.iter().find(|w| w.tid == tid)
     }
 
     /// The thread with this id.

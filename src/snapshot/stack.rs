@@ -100,7 +100,13 @@ impl Frame {
             || file.contains("/dist-packages/")
             || is_stdlib(file)
             || is_entry_script(file)
+            || is_compiled_elsewhere(file)
     }
+}
+
+/// `uvloop/loop.pyx`: Cython writes down the path that a source had where it was compiled, and a package's is relative.
+fn is_compiled_elsewhere(file: &str) -> bool {
+    file.ends_with(".pyx") && !file.starts_with('/')
 }
 
 /// `…/lib/python3.11/threading.py`, and zipped libraries.

@@ -15,6 +15,13 @@ pub fn monotonic_ns() -> u64 {
     sys::clock_ns(libc::CLOCK_MONOTONIC)
 }
 
+/// The moment at which this clock shows so many nanoseconds, if it is not set meanwhile; `None` for a clock that is not there.
+pub fn moment_of(clock: libc::clockid_t, ns: u64) -> Option<Moment> {
+    let shown = sys::clock_ns(clock);
+    let boot = now().0;
+    (shown > 0).then(|| Moment(boot.saturating_add(ns).saturating_sub(shown)))
+}
+
 /// Milliseconds since the Unix epoch.
 pub fn wall_ms() -> i64 {
     let since = SystemTime::now()

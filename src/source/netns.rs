@@ -14,9 +14,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use super::sock_diag::single::{TcpNow, UnixPeer};
 use super::sock_diag::{Diag, DiagError};
 use crate::snapshot::{Connection, Gap, Moment, NetNs};
 
+pub mod by_inode;
 mod counters;
 mod interfaces;
 mod known;
@@ -95,6 +97,17 @@ impl Namespaces {
     /// still hold, or none can be read.
     pub fn take_connections(&mut self, netns: u64) -> Option<Vec<Connection>> {
         self.known.get_mut(&netns)?.take_connections()
+    }
+
+    /// How a connection in this namespace is now; `None` if that cannot be told, or it is no more.
+    pub fn tcp_now(&mut self, netns: u64, connection: &Connection) -> Option<TcpNow> {
+        let diag = self.known.get_mut(&netns)?.diag()?;
+        diag.tcp_now(connection).ok()
+    }
+
+    /// What a unix socket in this namespace is connected to; `None` if it is none, or that cannot be told.
+    pub fn unix_peer(&mut self, netns: u64, inode: u64) -> Option<UnixPeer> {
+        self.known.get_mut(&netns)?.diag()?.unix_peer(inode).ok()
     }
 
     /// Through whom a namespace is seen now; `None` if nobody is in it.

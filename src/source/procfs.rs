@@ -28,6 +28,7 @@ mod look;
 mod pulse;
 mod stat;
 mod threads;
+pub mod waiting;
 mod waits;
 
 use held::{Probe, Shelf};

@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::clock::now;
 use super::intent::IntentReader;
 use super::netns::{Members, Namespaces};
+use super::procfs::waiting::WaitReader;
 use super::procfs::{Depth, Looking, ProcError, ProcReader};
 use super::python::{StackReader, StackRequest};
 use super::{clock, memory, privilege};
@@ -25,6 +26,7 @@ use crate::snapshot::{Gap, Moment, NetNs, Process, ProcessKey, Python, Snapshot,
 mod connections;
 mod ledger;
 mod roster;
+mod waits;
 
 /// The cause of a gap while nothing has come of a first reading.
 pub const NOT_READ_YET: &str = "not read yet";
@@ -61,6 +63,7 @@ pub struct Sampler {
     all_at: Moment,
     listening: BTreeSet<u64>,
     connections: connections::Held,
+    waits: WaitReader,
 }
 
 const NEWBORN_S: f64 = 10.0;
@@ -97,6 +100,7 @@ impl Sampler {
             all_at: Moment(0),
             listening: BTreeSet::new(),
             connections: connections::Held::default(),
+            waits: WaitReader::default(),
         }
     }
 
@@ -145,6 +149,7 @@ impl Sampler {
             self.read_process(pid, wishes, began);
         }
         self.read_connections();
+        self.read_waits(wishes, began);
         self.read_stacks(wishes, began);
         self.assemble(began)
     }

@@ -22,6 +22,7 @@ pub mod half_open;
 pub mod reply;
 mod request;
 mod rows;
+pub mod single;
 pub(in crate::source) mod sys;
 
 use dump::DumpSocket;

@@ -140,6 +140,7 @@ impl World {
                 scanned_at: self.now,
             }),
             connections: Some(Arc::new(Connections::default())),
+            waits: None,
             netns: Some(NETNS),
             accepting: Some(Vec::new()),
             cgroup: None,

@@ -15,3 +15,4 @@ mod failing;
 mod healthy;
 mod outsiders;
 mod pythons;
+mod waiting;

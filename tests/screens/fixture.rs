@@ -137,6 +137,7 @@ pub fn process(pid: u32, ppid: u32, cmdline: &str) -> Process {
             scanned_at: at(0.0),
         }),
         connections: Some(Arc::new(Connections::default())),
+        waits: None,
         netns: Some(4_026_531_840),
         accepting: Some(Vec::new()),
         cgroup: None,

@@ -117,6 +117,14 @@ impl Known {
         self.connections.take()
     }
 
+    /// What answers for single sockets; `None` where only the tables may be read.
+    pub fn diag(&mut self) -> Option<&mut Diag> {
+        match &mut self.access {
+            Access::Diag(diag) => Some(diag),
+            Access::Tables { .. } => None,
+        }
+    }
+
     /// What sock_diag tells: everything when a walk is due, else what listens, and the rest as it was at the last walk.
     fn dump(&mut self, look: Look<'_>) -> Result<Option<ListenerDump>, DiagError> {
         let Access::Diag(diag) = &mut self.access else {

@@ -43,15 +43,15 @@ pub fn read(directory: &str) -> io::Result<(Vec<Listener>, Vec<Connection>)> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct TcpRow {
+pub(super) struct TcpRow {
     local: (IpAddr, u16),
-    peer: (IpAddr, u16),
+    pub(super) peer: (IpAddr, u16),
     state: TcpState,
     send_q: u32,
     recv_q: u32,
     retransmits: u8,
     uid: u32,
-    inode: u64,
+    pub(super) inode: u64,
 }
 
 impl TcpRow {
@@ -77,7 +77,7 @@ impl TcpRow {
         }
     }
 
-    fn into_connection(self) -> Connection {
+    pub(super) fn into_connection(self) -> Connection {
         Connection {
             inode: self.inode,
             state: self.state,
@@ -91,7 +91,7 @@ impl TcpRow {
 }
 
 /// Both tables; that of IPv6 is absent where the kernel runs without it.
-fn read_tcp(directory: &str) -> io::Result<Vec<TcpRow>> {
+pub(super) fn read_tcp(directory: &str) -> io::Result<Vec<TcpRow>> {
     let mut rows = parse_tcp(&read_file(&format!("{directory}/tcp"))?);
     match read_file(&format!("{directory}/tcp6")) {
         Ok(bytes) => rows.extend(parse_tcp(&bytes)),
@@ -102,7 +102,7 @@ fn read_tcp(directory: &str) -> io::Result<Vec<TcpRow>> {
 }
 
 /// One row per line that parses: the heading does not, nor does a line that is cut off.
-fn parse_tcp(bytes: &[u8]) -> Vec<TcpRow> {
+pub(super) fn parse_tcp(bytes: &[u8]) -> Vec<TcpRow> {
     let lines = bytes.split(|&b| b == b'\n');
     lines
         .filter_map(|line| parse_tcp_line(std::str::from_utf8(line).ok()?))
@@ -200,7 +200,7 @@ fn split_columns<const N: usize>(line: &[u8]) -> Option<([&str; N], &[u8])> {
     Some((columns, rest))
 }
 
-fn read_file(path: &str) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -174,7 +174,7 @@ fn class_of(link: &str) -> Class {
 }
 
 /// `socket:[123]` → 123.
-fn inode_of(link: &str, kind: &str) -> Option<u64> {
+pub(super) fn inode_of(link: &str, kind: &str) -> Option<u64> {
     let number = link
         .strip_prefix(kind)?
         .strip_prefix('[')?

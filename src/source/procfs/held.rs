@@ -31,7 +31,7 @@ impl Shelf {
         Self::with_room((limit / SHARE).min(MOST) as usize)
     }
 
-    fn with_room(files: usize) -> Self {
+    pub(super) fn with_room(files: usize) -> Self {
         Self {
             free: Arc::new(AtomicUsize::new(files)),
         }

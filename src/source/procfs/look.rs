@@ -139,6 +139,7 @@ impl Look<'_> {
                 .and_then(|_| heartbeat::read(self.pid, self.known.heartbeat?)),
             fds,
             connections: None,
+            waits: None,
             netns: self.netns(),
             accepting,
             cgroup: self.known.cgroup.shown(),

@@ -90,6 +90,37 @@ impl DumpSocket {
         last
     }
 
+    /// Asks for one socket. Without NLM_F_DUMP the kernel answers with one message, a row or an error, and no end.
+    ///
+    /// # Errors
+    /// [`DiagError::Refused`] with ENOENT if there is no such socket; as [`Self::dump`].
+    pub fn one(&mut self, request: Request, rows: &mut impl Rows) -> Result<(), DiagError> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST;
+        let mut message = NetlinkMessage::new(header, request.into());
+        self.send(&mut message)?;
+        loop {
+            let datagram = match sys::receive(self.fd.as_fd(), &mut self.buffer, 0) {
+                Ok(datagram) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(DiagError::TimedOut);
+                }
+                Err(error) => return Err(DiagError::Receive(error)),
+            };
+            let bytes = self.buffer.get(..datagram.length).unwrap_or_default();
+            for frame in frames(bytes).filter(|f| f.sequence == self.sequence) {
+                match frame.content {
+                    Content::Body(body) => {
+                        rows.row(body);
+                        return Ok(());
+                    }
+                    Content::Refused(errno) => return Err(DiagError::refused(errno)),
+                    Content::Done | Content::Nothing => {}
+                }
+            }
+        }
+    }
+
     fn send(&mut self, message: &mut NetlinkMessage<Request>) -> Result<(), DiagError> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
         message.header.sequence_number = self.sequence;

@@ -33,6 +33,11 @@ pub fn every_state() -> StateFlags {
 }
 
 impl Request {
+    /// This message.
+    pub fn of(message: SockDiagMessage) -> Self {
+        Self(Kind::Diag(message))
+    }
+
     /// TCP sockets of both families in these states.
     pub fn tcp(states: StateFlags) -> Self {
         Self(Kind::BothTcp(states))

@@ -3,7 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use crate::snapshot::{Connections, Frame, Gap, Intent, Moment, Process, Python, ReadBy};
+use crate::snapshot::{
+    Connections, Frame, Gap, Intent, Moment, Process, Python, ReadBy, ThreadWait,
+};
 use crate::source::intent::{IntentReader, Search};
 use crate::source::procfs::{Depth, ProcError};
 use crate::source::python::{StackAnswer, StackError};
@@ -18,6 +20,8 @@ pub struct Entry {
     /// When its descriptors were listed last, and what the threads had run then.
     pub files_at: Moment,
     pub(super) files_marks: Vec<(u32, u64, u64)>,
+    /// What its threads wait for, while it is looked at closely.
+    pub waits: Option<Arc<Vec<ThreadWait>>>,
     /// Somebody has opened a socket that listens since the descriptors were listed.
     pub(super) sockets_moved: bool,
     /// Other sockets listen than when it was read: who accepts has to be asked again.
@@ -49,6 +53,7 @@ impl Entry {
             full_at: Moment(0),
             files_at: Moment(0),
             files_marks: Vec::new(),
+            waits: None,
             sockets_moved: false,
             listeners_moved: false,
             stirred_at: Moment(0),
@@ -163,6 +168,7 @@ impl Entry {
         let mut process = self.process.clone();
         process.python.clone_from(&self.python);
         process.connections = connections.cloned();
+        process.waits.clone_from(&self.waits);
         let record = Arc::new(process);
         self.record = Some(record.clone());
         record

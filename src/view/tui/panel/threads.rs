@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use ratatui::text::{Line, Span};
 
-use crate::snapshot::{Fds, ProcessState, Thread, syscall_name};
+use crate::diagnosis::waits;
+use crate::snapshot::{Fds, Process, ProcessState, Thread, ThreadWait, WaitTarget, syscall_name};
 use crate::view::format;
 use crate::view::tui::{text, theme};
 
@@ -128,30 +129,32 @@ fn threads(subject: &Subject<'_>, person: &Person<'_>, room: Room) -> Vec<Line<'
     };
     let mut lines = vec![Line::raw(format!("  threads {}", process.thread_count))];
     if room.focused || threads.len() <= FEW {
-        lines.extend(threads.iter().map(thread));
+        lines.extend(threads.iter().map(|t| thread(subject, process, t)));
         return lines;
     }
-    lines.extend(grouped(threads).into_iter().take(FEW));
+    lines.extend(grouped(process, threads).into_iter().take(FEW));
     lines
 }
 
-fn thread(t: &Thread) -> Line<'static> {
+fn thread(subject: &Subject<'_>, process: &Process, t: &Thread) -> Line<'static> {
+    let waits = told(process, t).map(|w| waits::words(w, subject.snapshot.at));
     let words = format!(
         "    {} {}  {}  {}",
         text::right(&t.tid.to_string(), 7),
         text::left(&t.name, 15),
         state(t.state),
-        does(t)
+        waits.unwrap_or_else(|| does(t))
     );
     Line::from(Span::styled(words, style(t)))
 }
 
 /// Threads that do the same stand on one line: `12 × S sleeping  futex`.
-fn grouped(threads: &[Thread]) -> Vec<Line<'static>> {
+fn grouped(process: &Process, threads: &[Thread]) -> Vec<Line<'static>> {
     let mut alike: BTreeMap<String, (usize, &Thread)> = BTreeMap::new();
     for t in threads {
+        let does = told(process, t).map_or_else(|| does(t), waits::brief);
         alike
-            .entry(format!("{}  {}", state(t.state), does(t)))
+            .entry(format!("{}  {does}", state(t.state)))
             .or_insert((0, t))
             .0 += 1;
     }
@@ -164,6 +167,13 @@ fn grouped(threads: &[Thread]) -> Vec<Line<'static>> {
         ))
     };
     groups.into_iter().map(line).collect()
+}
+
+/// What the thread waits for, where it was looked at closely and is more than a word in memory, at which most threads rest.
+fn told<'a>(process: &'a Process, t: &Thread) -> Option<&'a ThreadWait> {
+    let wait = process.wait(t.tid)?;
+    let same = t.syscall.is_some_and(|call| call.number == wait.call);
+    (same && !matches!(wait.on, WaitTarget::Futex { .. })).then_some(wait)
 }
 
 /// The system call and what it waits on; `?` where that may not be read.

@@ -1,0 +1,89 @@
+//! A lock that somebody else holds: another process by a file, or a thread that is still at work.
+
+use super::thread_deadlock::{stands, thread};
+use super::{Case, Verdict, duration, finding};
+use crate::diagnosis::stuck::{self, LockCase, Reason, Stuck};
+use crate::diagnosis::{Code, Finding, waits};
+use crate::snapshot::{LockKind, WaitTarget};
+
+pub(super) fn examine(case: &Case) -> Verdict {
+    match stuck::because(case, Reason::FileLock) {
+        Ok(stuck) => {
+            return of_file(case, &stuck).map_or(Verdict::Clear, |f| Verdict::Found(Box::new(f)));
+        }
+        Err(Verdict::NotYet) => return Verdict::NotYet,
+        Err(_) => {}
+    }
+    let stuck = match stuck::because(case, Reason::Lock) {
+        Ok(stuck) => stuck,
+        Err(verdict) => return verdict,
+    };
+    let LockCase::Held(others) = stuck::lock_case(case, &stuck) else {
+        return Verdict::Clear;
+    };
+    let pid = stuck.member.process.key.pid;
+    let who = others
+        .iter()
+        .take(2)
+        .map(|s| thread(s))
+        .collect::<Vec<_>>()
+        .join(" or ");
+    let mut found = finding(
+        Code::LockWait,
+        stuck.severity,
+        format!(
+            "{}{} has waited at least {} for a lock that another thread holds, perhaps {who}: {}",
+            stuck.subject(),
+            stuck.place(),
+            duration(stuck.stood_s),
+            stuck.effect(case)
+        ),
+    );
+    stuck.complete(case, &mut found);
+    found.evidence.extend(
+        others
+            .iter()
+            .take(4)
+            .filter_map(|s| stands(case, &stuck, s)),
+    );
+    found.remedy = "look at what the other thread does while it holds the lock, do slow work outside of it, and give acquire() a timeout=".into();
+    found.confirm = format!("py-spy dump --nonblocking --pid {pid}");
+    Verdict::Found(Box::new(found))
+}
+
+fn of_file(case: &Case, stuck: &Stuck) -> Option<Finding> {
+    let wait = stuck.wait?;
+    let WaitTarget::FileLock {
+        path,
+        kind,
+        holders,
+    } = &wait.on
+    else {
+        return None;
+    };
+    let pid = stuck.member.process.key.pid;
+    let what = match kind {
+        LockKind::Flock | LockKind::Record => format!("the lock on {path}"),
+        LockKind::Sqlite => format!("the SQLite database {path}, which is locked"),
+    };
+    let mut found = finding(
+        Code::LockWait,
+        stuck.severity,
+        format!(
+            "{}{} has waited at least {} for {what}, {}: {}",
+            stuck.subject(),
+            stuck.place(),
+            duration(stuck.stood_s),
+            waits::held_by(holders),
+            stuck.effect(case)
+        ),
+    );
+    stuck.complete(case, &mut found);
+    found.remedy = match kind {
+        LockKind::Flock => "find out why the holder does not let go, or end it; ask with LOCK_NB and give up after a while".into(),
+        LockKind::Record => "find out why the holder does not let go, or end it; ask without waiting (LOCK_NB) and give up after a while".into(),
+        LockKind::Sqlite => "let the holder commit, or end it; keep transactions short, use a time-out of seconds (sqlite3.connect(timeout=…)) and journal_mode=WAL".into(),
+    };
+    found.confirm = format!("cat /proc/locks; ls -l /proc/{pid}/fd | grep '{path}'");
+    Some(found)
+}

@@ -1,0 +1,92 @@
+//! The application is connected and waits for an answer that does not come.
+
+use super::{Case, Verdict, duration, finding};
+use crate::diagnosis::stuck::{self, Reason, Stuck};
+use crate::diagnosis::{Code, waits};
+use crate::snapshot::{TcpState, TcpWait, ThreadWait, WaitTarget};
+
+pub(super) fn examine(case: &Case) -> Verdict {
+    let stuck = match stuck::because(case, Reason::Peer) {
+        Ok(stuck) => stuck,
+        Err(verdict) => return verdict,
+    };
+    let Some(wait) = stuck.wait else {
+        return Verdict::Clear;
+    };
+    let (peer, what, confirm) = match &wait.on {
+        WaitTarget::Tcp(tcp) => {
+            let peer = waits::address(tcp.peer);
+            let confirm = format!("ss -tnip dst {peer}");
+            (peer, answer(wait, tcp), confirm)
+        }
+        WaitTarget::Unix { path, .. } => {
+            let path = path.clone().unwrap_or_default();
+            let confirm = format!("ss -xp dst {path}");
+            (
+                format!("unix socket {path}"),
+                "an answer".to_owned(),
+                confirm,
+            )
+        }
+        _ => return Verdict::Clear,
+    };
+    let mut found = finding(
+        Code::PeerSilent,
+        stuck.severity,
+        format!(
+            "{}{} has waited {} for {what} from {peer}: {}",
+            stuck.subject(),
+            stuck.place(),
+            duration(stuck.lasted_s(case)),
+            stuck.effect(case)
+        ),
+    );
+    stuck.complete(case, &mut found);
+    found.evidence.extend(traffic(case, &stuck));
+    found.remedy = remedy(&stuck, &peer);
+    found.confirm = confirm;
+    Verdict::Found(Box::new(found))
+}
+
+fn answer(wait: &ThreadWait, tcp: &TcpWait) -> String {
+    match tcp.state {
+        _ if waits::is_write(wait) => format!(
+            "room for {} bytes that it has sent, which are not taken",
+            tcp.send_q
+        ),
+        TcpState::CloseWait => "an answer on a connection that was closed".into(),
+        _ => "an answer".into(),
+    }
+}
+
+/// What went over the connection last, by the kernel.
+fn traffic(case: &Case, stuck: &Stuck) -> Option<String> {
+    let Some(WaitTarget::Tcp(tcp)) = stuck.wait.map(|wait| &wait.on) else {
+        return None;
+    };
+    let ago = |at| duration(case.at.seconds_since(at));
+    let (heard, sent) = (ago(tcp.heard?), ago(tcp.sent?));
+    let unacknowledged = match tcp.send_q {
+        0 => "everything sent is acknowledged: the other side is there and does not answer"
+            .to_owned(),
+        bytes => format!(
+            "{bytes} bytes are not acknowledged after {}",
+            super::count(usize::from(tcp.retransmits), "retransmit")
+        ),
+    };
+    Some(format!(
+        "nothing has come for {heard} and nothing was sent for {sent}, {unacknowledged} (sock_diag, tcp_info)"
+    ))
+}
+
+fn remedy(stuck: &Stuck, peer: &str) -> String {
+    let lost = matches!(stuck.wait.map(|w| &w.on), Some(WaitTarget::Tcp(tcp)) if tcp.send_q > 0 && tcp.retransmits > 1);
+    if lost {
+        return format!(
+            "nothing reaches {peer} any more: check the network between, and give the call a read time-out and TCP keepalive"
+        );
+    }
+    format!(
+        "look at {peer}, which has the request (a lock or a long statement in a database, a service that is stuck itself), and give the call a read time-out"
+    )
+}
