@@ -7,13 +7,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub mod analyst;
+pub mod bind;
 pub mod crashes;
 pub mod draining;
+pub mod ended_thread;
 pub mod family;
 pub mod frames;
 pub mod framework;
 pub mod history;
 pub mod kind;
+pub mod log;
 pub mod phase;
 pub mod pool;
 pub mod rule;
@@ -42,6 +45,8 @@ pub struct Diagnosis {
     pub outsiders: Vec<Outsider>,
     /// Processes that deserve a closer look (ten times a second): they start, stall, or may be about to.
     pub attention: Vec<ProcessKey>,
+    /// Inodes of sockets of which it is to be found out who holds them.
+    pub unknown_holders: Vec<u64>,
 }
 
 /// The processes that together make one server.
@@ -352,6 +357,7 @@ pub enum Code {
     TaskDeadlock,
     PoolExhausted,
     DrainTasks,
+    AddressInUse,
 }
 
 impl Code {
@@ -377,6 +383,7 @@ impl Code {
             Self::TaskDeadlock => "task-deadlock",
             Self::PoolExhausted => "pool-exhausted",
             Self::DrainTasks => "drain-tasks",
+            Self::AddressInUse => "address-in-use",
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub mod inquiry;
+pub mod log;
 pub mod process;
 pub mod signal;
 pub mod socket;
@@ -14,6 +16,8 @@ pub mod stack;
 pub mod syscall;
 pub mod task;
 
+pub use inquiry::{Holder, Inquiries, ServerThread};
+pub use log::{Level, LogLine, LogTail, Sink, Traceback};
 pub use process::{
     Accepting, FdClasses, Fds, Heartbeat, Process, ProcessKey, ProcessState, Python, Syscall,
     Thread,
@@ -66,6 +70,9 @@ pub struct Snapshot {
     pub exits: Vec<Exit>,
     /// How the program learns of process births and deaths.
     pub events: EventSource,
+    /// What slow sources have found out beside the looks.
+    #[serde(default)]
+    pub inquiries: Inquiries,
     /// What could not be seen, sorted.
     pub gaps: Vec<Gap>,
     /// What this program itself costs.

@@ -15,6 +15,8 @@ use unicode_width::UnicodeWidthStr;
 mod build;
 #[path = "screens/fixture.rs"]
 mod fixture;
+#[path = "screens/log.rs"]
+mod log;
 #[path = "screens/tasks.rs"]
 mod tasks;
 

@@ -15,12 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::now;
+use super::holder::HolderReader;
 use super::intent::IntentReader;
+use super::log::LogReader;
 use super::netns::{Members, Namespaces};
 use super::procfs::{Depth, Looking, ProcError, ProcReader};
 use super::python::{StackReader, StackRequest};
 use super::{clock, memory, privilege};
-use crate::snapshot::{Gap, Moment, NetNs, Process, ProcessKey, Python, Snapshot, Thread};
+use crate::snapshot::{
+    Gap, Inquiries, Moment, NetNs, Process, ProcessKey, Python, Snapshot, Thread,
+};
 
 mod connections;
 mod ledger;
@@ -43,6 +47,8 @@ pub struct Wishes {
     pub focus: Option<ProcessKey>,
     /// How long this look may wait for stacks.
     pub patience: Duration,
+    /// Inodes of sockets whose holders are to be found among all processes.
+    pub holders: BTreeSet<u64>,
 }
 
 /// Makes snapshots.
@@ -55,6 +61,8 @@ pub struct Sampler {
     namespaces: Namespaces,
     stacks: StackReader,
     intents: IntentReader,
+    logs: LogReader,
+    holders: HolderReader,
     netns: BTreeMap<u64, Arc<NetNs>>,
     netns_gaps: Vec<Gap>,
     /// When everybody was looked at last.
@@ -92,6 +100,8 @@ impl Sampler {
             namespaces: Namespaces::new(),
             stacks: StackReader::new(),
             intents: IntentReader::default(),
+            logs: LogReader::default(),
+            holders: HolderReader::default(),
             netns: BTreeMap::new(),
             netns_gaps: Vec::new(),
             all_at: Moment(0),
@@ -146,6 +156,7 @@ impl Sampler {
         }
         self.read_connections();
         self.read_stacks(wishes, began);
+        self.holders.ask(&wishes.holders);
         self.assemble(began)
     }
 
@@ -297,6 +308,9 @@ impl Sampler {
             gaps.extend(entry.gaps());
             processes.push(entry.record(self.connections.of(entry.process.key)));
         }
+        self.logs.request(&processes);
+        let told = self.logs.told();
+        gaps.extend(told.gaps);
         gaps.sort();
         gaps.dedup();
         Snapshot {
@@ -307,6 +321,11 @@ impl Sampler {
             netns: self.netns.values().cloned().collect(),
             exits: self.ledger.take_exits(),
             events: self.ledger.source(),
+            inquiries: Inquiries {
+                logs: told.tails,
+                holders: self.holders.known(),
+                server_threads: self.intents.server_threads(|key| self.roster.has(key)),
+            },
             gaps,
             own: clock::own_cost(Duration::from_nanos(at.0.saturating_sub(began.0))),
         }

@@ -12,5 +12,6 @@ mod demo;
 mod elsewhere;
 mod failing;
 mod healthy;
+mod logs;
 mod outsiders;
 mod pythons;
