@@ -587,3 +587,56 @@ fn what_the_log_claims_is_held_against_the_kernel() {
     write(&mut w, 10, CLAIM);
     assert!(!told(&mut w, 0.5).contains("log said"));
 }
+
+#[test]
+fn a_reloader_whose_child_raised_says_what_and_where() {
+    let mut w = World::new();
+    fleet::uvicorn_reload(&mut w);
+    w.watch(1.0);
+    w.p(11)
+        .main("@uvicorn-worker | @step | @import | <module> /srv/shop/main.py:7")
+        .accepts_nothing();
+    w.watch(1.0);
+    let stack = "@uvicorn-worker | @step | @import | <module> /srv/shop/main.py:9";
+    raise(
+        &mut w,
+        11,
+        None,
+        stack,
+        "NameError: name 'limit' is not defined",
+    );
+    w.end(11, End::Code(1));
+    let seen = w.watch(3.0);
+    let found = find(only(&seen), Code::ReloaderWithoutChild);
+    let words = "NameError: name 'limit' is not defined in <module> (shop/main.py:9)";
+    assert!(found.summary.contains(words), "{}", found.summary);
+    // Where it was seen a moment before is not where it raised.
+    assert_eq!(found.culprit.as_ref().unwrap().line, 9);
+    assert!(found.evidence.iter().any(|e| e.ends_with("(log)")));
+}
+
+#[test]
+fn a_server_thread_that_died_under_a_reloader_is_one_finding_of_log_and_stacks() {
+    let mut w = World::new();
+    fleet::runserver(&mut w);
+    w.close(500);
+    w.p(11).main("@django-watch").ends_thread(9_011);
+    w.look();
+    let stack = "@django-thread | @import | <module> /srv/shop/shop/urls.py:9";
+    let said = "ImportError: cannot import name 'vews'";
+    raise(&mut w, 11, Some("django-main-thread"), stack, said);
+    let seen = w.watch(4.0);
+    let server = only(&seen);
+    assert_eq!(server.phase, Phase::Stalled);
+    assert_eq!(codes(server), ["server-thread-died"]);
+    let found = find(server, Code::ServerThreadDied);
+    assert!(found.summary.contains(said), "{}", found.summary);
+    assert_eq!(
+        found.culprit.as_ref().unwrap().file,
+        "/srv/shop/shop/urls.py"
+    );
+    for source in ["(log)", "looked for changed files"] {
+        let has = found.evidence.iter().any(|e| e.contains(source));
+        assert!(has, "{source}: {:?}", found.evidence);
+    }
+}

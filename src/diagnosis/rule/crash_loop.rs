@@ -46,15 +46,12 @@ pub(super) fn examine(case: &Case) -> Verdict {
     let raised = words.and_then(|w| w.culprit.as_ref());
     found.culprit = raised.or(stack).map(frames::culprit_of);
     found.evidence = deaths.iter().take(4).map(|d| line(d, case)).collect();
-    found.evidence.extend(words.map(|w| {
-        let ago = duration(case.at.seconds_since(w.at));
-        format!(
-            "traceback that ends in \"{}\" {ago} ago (log)",
-            log::quoted(&w.sentence())
-        )
-    }));
+    found.evidence.extend(words.map(|w| evidence(w, case)));
     found.evidence.push(super::socket_evidence(case));
-    found.remedy = remedy(telling);
+    found.remedy = match words {
+        Some(_) => "mend what the traceback names; start one worker by hand in the foreground to see it happen".into(),
+        None => remedy(telling),
+    };
     found.confirm = format!("ps -o pid,ppid,etimes,args --ppid {}", last.exit.ppid);
     Verdict::Found(Box::new(found))
 }
@@ -81,10 +78,19 @@ fn imports(beyond: &[Frame]) -> bool {
 }
 
 /// `, KeyError: 'x' in read_secret (shop/main.py:8)`.
-fn said(words: &Traceback) -> String {
+pub(super) fn said(words: &Traceback) -> String {
     let place = words.culprit.as_ref().map(frames::place);
     let place = place.map_or_else(String::new, |p| format!(" in {p}"));
     format!(", {}{place}", log::quoted(&words.sentence()))
+}
+
+/// That a log has this traceback.
+pub(super) fn evidence(words: &Traceback, case: &Case) -> String {
+    format!(
+        "traceback that ends in \"{}\" {} ago (log)",
+        log::quoted(&words.sentence()),
+        duration(case.at.seconds_since(words.at))
+    )
 }
 
 pub(super) fn line(death: &MemberExit, case: &Case) -> String {

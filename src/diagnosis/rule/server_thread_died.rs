@@ -39,6 +39,10 @@ pub(super) fn examine(case: &Case) -> Verdict {
             "for {} the main thread of pid {pid} has looked for changed files, and no other thread serves (Python stacks)",
             duration(case.at.seconds_since(watching.since))
         ));
+        found.remedy = match ended.map(|e| e.told) {
+            Some(Told::ByLog(..)) => "mend what the exception names, and save the file".into(),
+            _ => "read the last traceback in its log, and save the corrected file".into(),
+        };
         found.confirm = format!("py-spy dump --nonblocking --pid {pid}");
     } else {
         found.confirm = format!("ls /proc/{pid}/task; ss -ltnp | grep pid={pid},");
@@ -130,7 +134,6 @@ fn by_stacks(pid: u32, watching: Watching) -> Finding {
         ),
     );
     found.culprit = place.map(frames::culprit_of);
-    found.remedy = "read the last traceback in its log, and save the corrected file".into();
     found
 }
 

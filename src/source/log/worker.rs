@@ -69,8 +69,8 @@ impl Worker {
     pub(super) fn round(&mut self, wanted: &[Arc<Process>], mark: &dyn Fn(ProcessKey)) -> Told {
         let now = clock::now();
         self.pythons = wanted.iter().map(|p| p.key.pid).collect();
-        self.writers
-            .retain(|key, _| wanted.iter().any(|p| p.key == *key));
+        let keys: HashSet<ProcessKey> = wanted.iter().map(|p| p.key).collect();
+        self.writers.retain(|key, _| keys.contains(key));
         for process in wanted {
             mark(process.key);
             if self.is_due(process, now) {
@@ -297,17 +297,19 @@ impl Worker {
     }
 
     fn told(&mut self, wanted: &[Arc<Process>], now: Moment) -> Told {
-        let tails = self.logs.values_mut().map(|log| log.tail(now));
+        let tails: Vec<_> = self.logs.values_mut().map(|log| log.tail(now)).collect();
+        let by_pid: HashMap<u32, &Writer> = self.writers.iter().map(|(k, w)| (k.pid, w)).collect();
+        let gaps = wanted.iter().filter_map(|p| self.gap(p, &by_pid));
         let mut told = Told {
-            tails: tails.collect(),
-            gaps: wanted.iter().filter_map(|p| self.gap(p)).collect(),
+            tails,
+            gaps: gaps.collect(),
         };
         told.tails.sort_by(|a, b| a.sink.cmp(&b.sink));
         told
     }
 
     /// Why a process's log is not read. Where it writes to the same as its parent, it is the parent's gap.
-    fn gap(&self, process: &Process) -> Option<Gap> {
+    fn gap(&self, process: &Process, by_pid: &HashMap<u32, &Writer>) -> Option<Gap> {
         let writer = self.writers.get(&process.key)?;
         let failed = writer
             .logs
@@ -320,9 +322,8 @@ impl Worker {
             Some(cause) if writer.logs.len() == 1 => (cause, None),
             _ => writer.gap.clone().filter(|_| writer.logs.is_empty())?,
         };
-        let parent = self.writers.iter().find(|(key, _)| key.pid == process.ppid);
-        let is_parents =
-            parent.is_some_and(|(_, p)| p.streams == writer.streams && p.gap.is_some());
+        let parent = by_pid.get(&process.ppid);
+        let is_parents = parent.is_some_and(|p| p.streams == writer.streams && p.gap.is_some());
         (!is_parents).then(|| Gap {
             source: "log".to_owned(),
             pid: Some(process.key.pid),
