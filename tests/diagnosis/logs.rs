@@ -305,6 +305,13 @@ fn an_address_that_was_not_refused_is_no_finding() {
             );
             w.watch(6.0);
         }),
+        ("some port was refused, nobody has the server's own", |w| {
+            w.start(10, UVICORN)
+                .main("@uvicorn-load | <module> /srv/shop/main.py:3");
+            w.watch(1.0);
+            write(w, 10, "no metrics: [Errno 98] Address already in use");
+            w.watch(6.0);
+        }),
         ("refused once, then another port was free", |w| {
             w.start(10, "/venv/bin/python app.py")
                 .main("@asyncio | @poll")

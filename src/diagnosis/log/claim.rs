@@ -66,9 +66,8 @@ fn newest<'a>(server: &Server, snapshot: &'a Snapshot) -> Option<&'a LogLine> {
         .filter(|p| p.is_python())
         .collect();
     let claims = tails(server, snapshot).into_iter().flat_map(|tail| {
-        let said = tail.lines.iter().filter(|line| claims(&line.text));
-        said.filter(|line| alive.iter().any(|p| is_since(line, tail, p)))
-            .max_by_key(|line| line.number)
+        let mut said = tail.lines.iter().rev().filter(|line| claims(&line.text));
+        said.find(|line| alive.iter().any(|p| is_since(line, tail, p)))
     });
     let settled = |line: &&LogLine| has_settled(line, snapshot.at);
     claims

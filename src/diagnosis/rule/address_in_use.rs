@@ -29,9 +29,13 @@ pub(super) fn examine(case: &Case) -> Verdict {
         _ => wanted,
     };
     let taken = taken(case, &addresses);
-    if let Some((line, _)) = refused {
-        let alive = case.workers().next().is_some();
-        if alive && !is_loop && case.at.seconds_since(line.at) < GIVEN_UP_S {
+    if let Some((line, said)) = refused {
+        let lives = case.workers().next().is_some() && !is_loop;
+        if lives && said.is_none() && taken.is_none() {
+            // Who lives on after a refusal of who knows what may have been refused a side port.
+            return Verdict::Clear;
+        }
+        if lives && case.at.seconds_since(line.at) < GIVEN_UP_S {
             return Verdict::NotYet;
         }
         return found(case, &addresses, taken, Some(line), &deaths);
@@ -76,13 +80,16 @@ fn refused<'a>(case: &Case<'a>) -> Option<(&'a LogLine, Option<Wanted>)> {
     tails
         .into_iter()
         .filter_map(|tail| {
-            let holds = |line: &&std::sync::Arc<LogLine>| {
+            let holds = |line: &LogLine| {
                 line.is_new && case.at.seconds_since(line.at) < RECENT_S
                     || alive.iter().any(|p| log::is_since(line, tail, p))
             };
-            let lines = tail.lines.iter().rev().filter(holds);
-            lines
-                .filter_map(|line| Some((line.as_ref(), in_use::parse(line)?)))
+            let told = tail
+                .lines
+                .iter()
+                .filter_map(|line| Some((line, in_use::parse(line)?)));
+            told.filter(|(line, _)| holds(line))
+                .map(|(line, said)| (line.as_ref(), said))
                 // A traceback says it with less than the line that a server writes of it.
                 .max_by_key(|(line, said)| (said.address.is_some(), line.number))
         })
