@@ -7,13 +7,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub mod analyst;
+pub mod bind;
 pub mod crashes;
 pub mod draining;
+pub mod ended_thread;
 pub mod family;
 pub mod frames;
 pub mod framework;
 pub mod history;
 pub mod kind;
+pub mod log;
 pub mod phase;
 pub mod pool;
 pub mod rule;
@@ -44,6 +47,8 @@ pub struct Diagnosis {
     pub outsiders: Vec<Outsider>,
     /// Processes that deserve a closer look (ten times a second): they start, stall, or may be about to.
     pub attention: Vec<ProcessKey>,
+    /// Inodes of sockets of which it is to be found out who holds them.
+    pub unknown_holders: Vec<u64>,
 }
 
 /// The processes that together make one server.
@@ -364,6 +369,7 @@ pub enum Code {
     LockWait,
     ThreadDeadlock,
     ForkDeadlock,
+    AddressInUse,
 }
 
 impl Code {
@@ -399,6 +405,7 @@ impl Code {
             Self::LockWait => "lock-wait",
             Self::ThreadDeadlock => "thread-deadlock",
             Self::ForkDeadlock => "fork-deadlock",
+            Self::AddressInUse => "address-in-use",
         }
     }
 }

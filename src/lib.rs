@@ -1,8 +1,8 @@
 //! steth: a stethoscope for Python servers. It looks from outside, live, at why a server logs and does not answer.
 //!
 //! ```text
-//!  /proc   sock_diag   process events   Python memory   source files
-//!     \        |             |                |            /
+//!  /proc   sock_diag   process events   Python memory   source files   logs
+//!     \        |             |                |            /          /
 //!      +------ source: threads, rights, IO ---------------+
 //!                            |
 //!              source::sampler: one look ──> Snapshot        what was seen, and Gaps: what was not

@@ -24,6 +24,7 @@ pub fn select(diagnosis: Diagnosis, targets: &[Target]) -> Diagnosis {
             .filter(|o| wanted(&|t| is_process(&o.process, t)))
             .collect(),
         attention: diagnosis.attention,
+        unknown_holders: diagnosis.unknown_holders,
     }
 }
 

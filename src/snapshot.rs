@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub mod inquiry;
 pub mod locals;
+pub mod log;
 pub mod process;
 pub mod signal;
 pub mod socket;
@@ -16,7 +18,9 @@ pub mod syscall;
 pub mod task;
 pub mod waiting;
 
+pub use inquiry::{Holder, Inquiries, ServerThread};
 pub use locals::{FrameLocals, Local, LocalsAnswer, ThreadLocals};
+pub use log::{Level, LogLine, LogTail, Sink, Traceback};
 pub use process::{
     Accepting, FdClasses, Fds, Heartbeat, Process, ProcessKey, ProcessState, Python, Syscall,
     Thread,
@@ -72,6 +76,9 @@ pub struct Snapshot {
     pub exits: Vec<Exit>,
     /// How the program learns of process births and deaths.
     pub events: EventSource,
+    /// What slow sources have found out beside the looks.
+    #[serde(default)]
+    pub inquiries: Inquiries,
     /// What could not be seen, sorted.
     pub gaps: Vec<Gap>,
     /// What this program itself costs.

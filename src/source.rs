@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod events;
+mod holder;
 pub mod intent;
+pub mod log;
 pub mod memory;
 pub mod netns;
 pub mod privilege;

@@ -9,9 +9,9 @@ use crate::diagnosis::{
     ServerListener, Severity, Standing,
 };
 use crate::snapshot::{
-    Activity, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap, Listener, ListenerState,
-    Moment, ObjectId, OwnCost, Process, ProcessKey, ProcessState, Python, ReadBy, Snapshot, Stack,
-    Stacks, Task, TaskState, Tasks, Wait, WaitOn,
+    Activity, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap, Inquiries, Level, Listener,
+    ListenerState, LogLine, LogTail, Moment, ObjectId, OwnCost, Process, ProcessKey, ProcessState,
+    Python, ReadBy, Sink, Snapshot, Stack, Stacks, Task, TaskState, Tasks, Wait, WaitOn,
 };
 use crate::view::Scene;
 
@@ -275,12 +275,48 @@ pub(crate) fn gap(source: &str, pid: Option<u32>, cause: &str, unlock: Option<&s
     }
 }
 
+/// A log that these processes write to, with lines that came one second after the other.
+pub(crate) fn log(writers: &[ProcessKey], lines: &[(Option<Level>, &str)]) -> Arc<LogTail> {
+    let line = |(at, (level, text)): (usize, &(Option<Level>, &str))| {
+        let number = at as u64;
+        Arc::new(LogLine {
+            number,
+            at: Moment(STARTED.0 + number * 1_000_000_000),
+            is_new: true,
+            told_ms: None,
+            pid: None,
+            level: *level,
+            text: (*text).to_owned(),
+        })
+    };
+    Arc::new(LogTail {
+        sink: Sink::File {
+            path: "/var/log/shop.log".into(),
+        },
+        writers: writers.to_vec(),
+        is_fresh: false,
+        changed_at: NOW,
+        lines: lines.iter().enumerate().map(line).collect(),
+        skipped: 0,
+        tracebacks: Vec::new(),
+    })
+}
+
+/// The scene with this log in it.
+pub(crate) fn with_log(mut scene: Scene, log: Arc<LogTail>) -> Scene {
+    if let Some(snapshot) = &mut scene.snapshot {
+        Arc::make_mut(snapshot).inquiries.logs.push(log);
+    }
+    scene
+}
+
 /// The diagnosis that there are these.
 pub(crate) fn diagnosis(servers: Vec<Server>, outsiders: Vec<Outsider>) -> Diagnosis {
     Diagnosis {
         servers: servers.into_iter().map(Arc::new).collect(),
         outsiders,
         attention: Vec::new(),
+        unknown_holders: Vec::new(),
     }
 }
 
@@ -294,6 +330,7 @@ pub(crate) fn scene(diagnosis: Diagnosis, gaps: Vec<Gap>) -> Scene {
         netns: Vec::new(),
         exits: Vec::new(),
         events: EventSource::Connector,
+        inquiries: Inquiries::default(),
         gaps,
         own: OwnCost::default(),
     };

@@ -233,7 +233,7 @@ fn json_has_the_keys_of_the_contract() {
     let seen = &document["servers"][0];
     assert_eq!(
         keys(seen),
-        set("name kind pid phase phase_for_s why listeners processes findings exits")
+        set("name kind pid phase phase_for_s why listeners processes findings exits log")
     );
     assert_eq!(seen["kind"], "http.server");
     assert_eq!(seen["phase"], "serving");

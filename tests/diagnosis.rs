@@ -19,6 +19,8 @@ mod coroutines;
 mod fleet;
 #[path = "diagnosis/lives.rs"]
 mod lives;
+#[path = "diagnosis/logs.rs"]
+mod logs;
 #[path = "diagnosis/phases.rs"]
 mod phases;
 #[path = "diagnosis/robust.rs"]

@@ -17,6 +17,8 @@ mod build;
 mod fixture;
 #[path = "screens/locals.rs"]
 mod locals;
+#[path = "screens/log.rs"]
+mod log;
 #[path = "screens/tasks.rs"]
 mod tasks;
 

@@ -60,10 +60,12 @@ impl Analyst {
         self.forget(snapshot.at);
         let outsiders = self.outsiders(rest);
         let attention = self.attention(&servers, snapshot.at);
+        let unknown_holders = self.unknown_holders(&servers, snapshot);
         Diagnosis {
             servers,
             outsiders,
             attention,
+            unknown_holders,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::ended_thread;
 use super::history::History;
 use super::kind::{self, Helper, Intent};
 use super::traits::Traits;
@@ -251,6 +252,7 @@ impl Sorter<'_> {
             .or_else(|| self.kind_of_children(process))
             // Who has accepted for a server stays one, also when it has closed its listener to end.
             .or(track.and_then(|t| t.intends.or(t.served)))
+            .or_else(|| ended_thread::ended(process, self.snapshot).map(|ended| ended.kind))
     }
 
     /// The kind that children prove, which multiprocessing has started or which are forks: each listens for itself, or is

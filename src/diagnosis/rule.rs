@@ -14,6 +14,7 @@ use super::{
 use crate::snapshot::{ListenerState, Moment, Snapshot};
 
 mod accept_queue;
+pub(crate) mod address_in_use;
 mod bound_not_listening;
 mod connect_hang;
 mod crash_loop;
@@ -76,6 +77,7 @@ type Rule = fn(&Case) -> Verdict;
 /// All rules, causes before symptoms.
 const RULES: &[Rule] = &[
     worker_stopped::examine,
+    address_in_use::examine,
     worker_timeout_loop::examine,
     crash_loop::examine,
     reloader_without_child::examine,
@@ -122,6 +124,10 @@ pub fn examine_all(case: &Case) -> Vec<Finding> {
     {
         // The cause is as bad as what it leads to.
         cause.severity = worst;
+    }
+    let claim = super::log::claim::contradicted(case.server, case.snapshot);
+    if let Some(first) = found.first_mut() {
+        first.evidence.extend(claim);
     }
     found
 }

@@ -42,6 +42,7 @@ impl Watcher {
                 hot: BTreeSet::new(),
                 focus: None,
                 patience: Duration::from_millis(60),
+                holders: BTreeSet::new(),
             },
             targets: targets.to_vec(),
             began: now,
@@ -57,6 +58,7 @@ impl Watcher {
         let snapshot = Arc::new(self.sampler.look(&self.wishes));
         let whole = self.analyst.observe(&snapshot);
         self.wishes.hot = whole.attention.iter().copied().collect();
+        self.wishes.holders = whole.unknown_holders.iter().copied().collect();
         let selected = select::select(whole.clone(), &self.targets);
         let own_cpu_percent = self.own_cpu(&snapshot);
         let scene = Scene {

@@ -15,13 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::now;
+use super::holder::HolderReader;
 use super::intent::IntentReader;
+use super::log::LogReader;
 use super::netns::{Members, Namespaces};
 use super::procfs::waiting::WaitReader;
 use super::procfs::{Depth, Looking, ProcError, ProcReader};
 use super::python::{StackReader, StackRequest};
 use super::{clock, memory, privilege};
-use crate::snapshot::{Gap, Moment, NetNs, Process, ProcessKey, Python, Snapshot, Thread};
+use crate::snapshot::{
+    Gap, Inquiries, Moment, NetNs, Process, ProcessKey, Python, Snapshot, Thread,
+};
 
 mod connections;
 mod ledger;
@@ -45,6 +49,8 @@ pub struct Wishes {
     pub focus: Option<ProcessKey>,
     /// How long this look may wait for stacks.
     pub patience: Duration,
+    /// Inodes of sockets whose holders are to be found among all processes.
+    pub holders: BTreeSet<u64>,
 }
 
 /// Makes snapshots.
@@ -57,6 +63,8 @@ pub struct Sampler {
     namespaces: Namespaces,
     stacks: StackReader,
     intents: IntentReader,
+    logs: LogReader,
+    holders: HolderReader,
     netns: BTreeMap<u64, Arc<NetNs>>,
     netns_gaps: Vec<Gap>,
     /// When everybody was looked at last.
@@ -95,6 +103,8 @@ impl Sampler {
             namespaces: Namespaces::new(),
             stacks: StackReader::new(),
             intents: IntentReader::default(),
+            logs: LogReader::default(),
+            holders: HolderReader::default(),
             netns: BTreeMap::new(),
             netns_gaps: Vec::new(),
             all_at: Moment(0),
@@ -151,6 +161,7 @@ impl Sampler {
         self.read_connections();
         self.read_waits(wishes, began);
         self.read_stacks(wishes, began);
+        self.holders.ask(&wishes.holders);
         self.assemble(began)
     }
 
@@ -302,6 +313,9 @@ impl Sampler {
             gaps.extend(entry.gaps());
             processes.push(entry.record(self.connections.of(entry.process.key)));
         }
+        self.logs.request(&processes);
+        let told = self.logs.told();
+        gaps.extend(told.gaps);
         gaps.sort();
         gaps.dedup();
         Snapshot {
@@ -312,6 +326,11 @@ impl Sampler {
             netns: self.netns.values().cloned().collect(),
             exits: self.ledger.take_exits(),
             events: self.ledger.source(),
+            inquiries: Inquiries {
+                logs: told.tails,
+                holders: self.holders.known(),
+                server_threads: self.intents.server_threads(|key| self.roster.has(key)),
+            },
             gaps,
             own: clock::own_cost(Duration::from_nanos(at.0.saturating_sub(began.0))),
         }

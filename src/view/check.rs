@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+mod log;
+
 use super::{Scene, json};
 use crate::diagnosis::task::{self, suspect, words};
 use crate::diagnosis::words::duration;
@@ -89,6 +91,9 @@ fn write_server(out: &mut String, server: &Server, snapshot: &Snapshot) -> std::
     if let Some(words) = suspect(server) {
         writeln!(out, "  {words}")?;
     }
+    for line in log::last_lines(server, snapshot) {
+        writeln!(out, "  log: {line}")?;
+    }
     writeln!(out)
 }
 
@@ -147,10 +152,22 @@ fn write_finding(out: &mut String, f: &Finding) -> std::fmt::Result {
     writeln!(out, "    check it: {}", f.confirm)
 }
 
+/// The log of a server that nothing is wrong with would say nothing more of it.
+fn matters(gap: &Gap, scene: &Scene) -> bool {
+    let fails = |s: &Server| {
+        let has = s.members.iter().any(|m| gap.pid == Some(m.process.key.pid));
+        has && !s.findings.is_empty()
+    };
+    gap.source != "log" || scene.diagnosis.servers.iter().any(|s| fails(s))
+}
+
 /// What could not be seen, a line for each thing that would unlock it.
 fn write_gaps(out: &mut String, scene: &Scene, snapshot: &Snapshot) {
     let mut groups: Vec<(Option<&str>, Vec<&Gap>)> = Vec::new();
-    for gap in json::gaps_of(snapshot, &scene.diagnosis) {
+    for gap in json::gaps_of(snapshot, &scene.diagnosis)
+        .into_iter()
+        .filter(|gap| matters(gap, scene))
+    {
         let unlock = gap.unlock.as_deref();
         match groups.iter_mut().find(|(u, all)| {
             *u == unlock && all.iter().all(|g| g.pid.is_some() == gap.pid.is_some())

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+mod log;
 mod tasks;
 
 use super::{Scene, format};
@@ -67,6 +68,7 @@ fn server(server: &Server, snapshot: &Snapshot) -> Value {
         "processes": server.members.iter().map(member).collect::<Vec<_>>(),
         "findings": server.findings.iter().map(finding).collect::<Vec<_>>(),
         "exits": server.exits.iter().map(exit).collect::<Vec<_>>(),
+        "log": log::of_server(server, snapshot),
     })
 }
 
@@ -86,6 +88,7 @@ fn outsider(outsider: &Outsider, snapshot: &Snapshot) -> Value {
         "processes": [process(p, "single", outsider.phase, outsider.cpu_percent)],
         "findings": [],
         "exits": [],
+        "log": log::of_process(p.key, snapshot),
     })
 }
 

@@ -239,7 +239,7 @@ fn a_timeline_tells_the_way_to_serving() {
     w.look();
     let born = w
         .start(10, UVICORN)
-        .main("<module> /venv/bin/uvicorn:5 | @import")
+        .main("<module> /venv/bin/uvicorn:5 | @import | <module> /srv/shop/main.py:3")
         .started;
     w.watch(4.0);
     let starting = w.now.plus_seconds(0.1);

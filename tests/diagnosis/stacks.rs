@@ -16,7 +16,7 @@ pub fn frames(text: &str) -> Vec<Frame> {
 }
 
 fn frame(text: &str) -> Frame {
-    let (function, place) = text.rsplit_once(' ').unwrap();
+    let (function, place) = text.split_once(' ').unwrap();
     let (file, line) = place.rsplit_once(':').unwrap();
     let file = match file.split_once('+') {
         Some(("std", rest)) => format!("/usr/lib/python3.11/{rest}"),

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use steth::diagnosis::{Analyst, Code, Diagnosis, Finding, Member, Phase, Server, Severity};
 use steth::snapshot::{
     Accepting, Activity, Connection, Connections, EventSource, Exit, Family, FdClasses, Fds,
-    Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState, Python,
-    ReadBy, Snapshot, Stack, Stacks, TcpState,
+    Inquiries, Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState,
+    Python, ReadBy, Snapshot, Stack, Stacks, TcpState,
 };
 
 use super::stacks::frames;
@@ -36,6 +36,7 @@ pub struct World {
     burning: BTreeMap<u32, f64>,
     unread: BTreeSet<u32>,
     exits: Vec<Exit>,
+    pub inquiries: Inquiries,
     /// Every finding that any look has shown, with the worst severity that it had.
     pub ever: BTreeMap<Code, Severity>,
 }
@@ -59,6 +60,7 @@ impl World {
             burning: BTreeMap::new(),
             unread: BTreeSet::new(),
             exits: Vec::new(),
+            inquiries: Inquiries::default(),
             ever: BTreeMap::new(),
         };
         world.other(1, "/sbin/init");
@@ -354,6 +356,7 @@ impl World {
             })],
             exits: std::mem::take(&mut self.exits),
             events: EventSource::Connector,
+            inquiries: self.inquiries.clone(),
             gaps: Vec::new(),
             own: OwnCost::default(),
         }

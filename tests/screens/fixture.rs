@@ -10,8 +10,8 @@ use steth::diagnosis::{
 };
 use steth::snapshot::{
     Activity, Connection, Connections, EventSource, Exit, Family, FdClasses, Fds, Frame, Gap,
-    Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState, Python,
-    ReadBy, Snapshot, Stack, Stacks, Syscall, TcpCounters, TcpState, Thread,
+    Inquiries, Listener, ListenerState, Moment, NetNs, OwnCost, Process, ProcessKey, ProcessState,
+    Python, ReadBy, Snapshot, Stack, Stacks, Syscall, TcpCounters, TcpState, Thread,
 };
 use steth::view::Scene;
 
@@ -57,6 +57,7 @@ pub fn scene(
         netns: vec![Arc::new(netns)],
         exits: Vec::new(),
         events: EventSource::Connector,
+        inquiries: Inquiries::default(),
         gaps,
         own: OwnCost {
             rss: 18 << 20,
@@ -69,6 +70,7 @@ pub fn scene(
             servers: servers.into_iter().map(Arc::new).collect(),
             outsiders,
             attention: Vec::new(),
+            unknown_holders: Vec::new(),
         }),
         interval_s: 1.0,
         own_cpu_percent: Some(0.6),

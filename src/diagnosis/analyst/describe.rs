@@ -9,10 +9,10 @@ use crate::diagnosis::history::History;
 use crate::diagnosis::phase::{Evidence, Whole, works};
 use crate::diagnosis::rule::{self, Case};
 use crate::diagnosis::{
-    Code, Member, Phase, Role, Server, ServerListener, Standing, crashes, draining, sockets,
-    timeouts, why,
+    Code, Member, Phase, Role, Server, ServerListener, Standing, crashes, draining, ended_thread,
+    log, sockets, timeouts, why,
 };
-use crate::snapshot::{Moment, ProcessKey, Snapshot};
+use crate::snapshot::{ListenerState, Moment, Process, ProcessKey, Snapshot};
 
 /// So long after the last death at boot processes still die and are replaced.
 const LOOP_S: f64 = 20.0;
@@ -50,7 +50,16 @@ impl Analyst {
             before: &record.member_phases,
             ending,
         };
-        let phase_of = |(p, role): &(_, Role)| (*role, evidence.of_process(p, *role));
+        let listens = listens(&listeners);
+        let phase_of = |(p, role): &(Arc<Process>, Role)| match evidence.of_process(p, *role) {
+            // It will not get there any more.
+            Phase::Importing | Phase::Starting
+                if works(*role) && !listens && ended_thread::ended(p, snapshot).is_some() =>
+            {
+                (*role, Phase::Stalled)
+            }
+            phase => (*role, phase),
+        };
         let phases: Vec<(Role, Phase)> = family.members.iter().map(phase_of).collect();
         record.has_served |= has_served(family, history);
         let mut server = record.draft(id, family, listeners, at);
@@ -87,11 +96,21 @@ impl Analyst {
         record.log_findings(&server.findings, at);
         server.finding_log.clone_from(&record.finding_log);
         server.why = why::sentence(&server, at);
+        if server.findings.is_empty()
+            && let Some(claim) = log::claim::contradicted(&server, snapshot)
+        {
+            server.why = format!("{}; {claim}", server.why);
+        }
         let server = Arc::new(server);
         record.last = Some(server.clone());
         record.seen = at;
         server
     }
+}
+
+fn listens(listeners: &[ServerListener]) -> bool {
+    let mut own = listeners.iter().filter(|l| !l.side);
+    own.any(|l| l.socket.state == ListenerState::Listening)
 }
 
 /// Notes who is ready to accept from the server's own sockets, or must have been.

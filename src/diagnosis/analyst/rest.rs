@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::Analyst;
 use crate::diagnosis::kind::{Helper, Intent};
 use crate::diagnosis::phase::{self, works};
-use crate::diagnosis::{Member, Outsider, Phase, Server, kind};
-use crate::snapshot::{Activity, Moment, Process, ProcessKey};
+use crate::diagnosis::rule::{self, Case};
+use crate::diagnosis::{Code, Member, Outsider, Phase, Server, kind};
+use crate::snapshot::{Activity, Moment, Process, ProcessKey, Snapshot};
 
 impl Analyst {
     pub(super) fn outsiders(&self, rest: Vec<Arc<Process>>) -> Vec<Outsider> {
@@ -54,6 +55,22 @@ impl Analyst {
             .iter()
             .flat_map(|s| s.members.iter().filter(restless).map(|m| m.process.key));
         keys.take(64).collect()
+    }
+
+    /// Sockets in the way of servers that cannot bind, whose holders are none of the processes that are looked at.
+    pub(super) fn unknown_holders(&self, servers: &[Arc<Server>], snapshot: &Snapshot) -> Vec<u64> {
+        let refused = |s: &&Arc<Server>| s.findings.iter().any(|f| f.code == Code::AddressInUse);
+        let ask = |server: &Arc<Server>| {
+            rule::address_in_use::unknown_holders(&Case {
+                at: snapshot.at,
+                server,
+                snapshot,
+                history: &self.history,
+                thresholds: &self.thresholds,
+                kills: &[],
+            })
+        };
+        servers.iter().filter(refused).filter_map(ask).collect()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Processes die before they ever serve, and are started again.
 
 use super::{Case, Verdict, duration, finding};
-use crate::diagnosis::{Code, MemberExit, Phase, Severity, crashes, frames};
-use crate::snapshot::{Exit, Frame, signal_name};
+use crate::diagnosis::{Code, MemberExit, Phase, Severity, crashes, frames, log};
+use crate::snapshot::{Exit, Frame, Traceback, signal_name};
 
 pub(super) fn examine(case: &Case) -> Verdict {
     let deaths = crashes::at_boot(case.server, case.history, case.at);
@@ -20,10 +20,14 @@ pub(super) fn examine(case: &Case) -> Verdict {
     } else {
         Severity::Critical
     };
-    let stack = last_stack(&deaths);
-    let place = stack
-        .map(|f| format!(", last seen in {}", frames::place(f)))
-        .unwrap_or_default();
+    let words = log::last_words::of(case.server, case.snapshot, &deaths);
+    let stack = last_stack(&deaths).filter(|_| words.is_none());
+    let place = match words {
+        Some(words) => said(words),
+        None => stack
+            .map(|f| format!(", last seen in {}", frames::place(f)))
+            .unwrap_or_default(),
+    };
     let mut found = finding(
         Code::CrashLoop,
         severity,
@@ -39,10 +43,15 @@ pub(super) fn examine(case: &Case) -> Verdict {
             how(&telling.exit),
         ),
     );
-    found.culprit = stack.map(frames::culprit_of);
+    let raised = words.and_then(|w| w.culprit.as_ref());
+    found.culprit = raised.or(stack).map(frames::culprit_of);
     found.evidence = deaths.iter().take(4).map(|d| line(d, case)).collect();
+    found.evidence.extend(words.map(|w| evidence(w, case)));
     found.evidence.push(super::socket_evidence(case));
-    found.remedy = remedy(telling);
+    found.remedy = match words {
+        Some(_) => "mend what the traceback names; start one worker by hand in the foreground to see it happen".into(),
+        None => remedy(telling),
+    };
     found.confirm = format!("ps -o pid,ppid,etimes,args --ppid {}", last.exit.ppid);
     Verdict::Found(Box::new(found))
 }
@@ -55,12 +64,36 @@ fn last_stack<'a>(deaths: &[&'a MemberExit]) -> Option<&'a Frame> {
         .any(|d| frames::is_past_import(&d.exit.last_stack));
     deaths
         .iter()
-        .map(|d| d.exit.last_stack.as_slice())
-        .filter(|stack| !furthest || frames::is_past_import(stack))
-        .find_map(|stack| frames::own_frame(stack).map(|(_, f)| f))
+        .filter(|d| !furthest || frames::is_past_import(&d.exit.last_stack))
+        .find_map(|d| {
+            let (at, own) = frames::own_frame(&d.exit.last_stack)?;
+            // Who ends by itself passes through its imports first: what it imported a moment before is not what it died of.
+            let passes = d.exit.signal.is_none() && imports(d.exit.last_stack.get(at + 1..)?);
+            (!passes).then_some(own)
+        })
 }
 
-fn line(death: &MemberExit, case: &Case) -> String {
+fn imports(beyond: &[Frame]) -> bool {
+    beyond.iter().any(frames::is_import_machinery)
+}
+
+/// `, KeyError: 'x' in read_secret (shop/main.py:8)`.
+pub(super) fn said(words: &Traceback) -> String {
+    let place = words.culprit.as_ref().map(frames::place);
+    let place = place.map_or_else(String::new, |p| format!(" in {p}"));
+    format!(", {}{place}", log::quoted(&words.sentence()))
+}
+
+/// That a log has this traceback.
+pub(super) fn evidence(words: &Traceback, case: &Case) -> String {
+    format!(
+        "traceback that ends in \"{}\" {} ago (log)",
+        log::quoted(&words.sentence()),
+        duration(case.at.seconds_since(words.at))
+    )
+}
+
+pub(super) fn line(death: &MemberExit, case: &Case) -> String {
     let lived = death
         .exit
         .lived_ns

@@ -1,7 +1,7 @@
 //! A reloader is alive and its child is not: it waits for somebody to change a file.
 
 use super::{Case, Verdict, crash_loop, duration, finding};
-use crate::diagnosis::{Code, Phase, Role, Severity, frames};
+use crate::diagnosis::{Code, Phase, Role, Severity, frames, log};
 
 pub(super) fn examine(case: &Case) -> Verdict {
     let Some(root) = case
@@ -24,21 +24,32 @@ pub(super) fn examine(case: &Case) -> Verdict {
     let how = last
         .map(|e| format!(" ({})", crash_loop::how(&e.exit)))
         .unwrap_or_default();
+    let words = last
+        .and_then(|e| log::last_words::of(case.server, case.snapshot, std::slice::from_ref(&e)));
+    let raised = words.map(crash_loop::said).unwrap_or_default();
     let mut found = finding(
         Code::ReloaderWithoutChild,
         Severity::Critical,
         format!(
-            "reloader {pid} is alive, but the server it started is not{how}: nothing serves until a file changes"
+            "reloader {pid} is alive, but the server it started is not{how}{raised}: nothing serves until a file changes"
         ),
     );
     let stack = last.and_then(|e| frames::own_frame(&e.exit.last_stack));
-    found.culprit = stack.map(|(_, f)| frames::culprit_of(f));
+    let stack = stack.map(|(_, f)| f).filter(|_| words.is_none());
+    let place = words.and_then(|w| w.culprit.as_ref()).or(stack);
+    found.culprit = place.map(frames::culprit_of);
+    let evidence = words.map(|w| crash_loop::evidence(w, case));
+    found.evidence.extend(evidence);
     found.evidence.push(format!(
         "pid {pid} has had no serving child for {} (/proc)",
         duration(gone_s)
     ));
     found.evidence.push(super::socket_evidence(case));
-    found.remedy = "read the last traceback in its log and save the corrected file, or restart it; never use a reloader in production".into();
+    let what = match words {
+        Some(_) => "mend what the traceback names and save the file",
+        None => "read the last traceback in its log and save the corrected file",
+    };
+    found.remedy = format!("{what}, or restart it; never use a reloader in production");
     found.confirm = format!("ps -o pid,stat,etimes,args --ppid {pid}");
     Verdict::Found(Box::new(found))
 }

@@ -5,7 +5,7 @@
 //!   with an event loop            without
 //!   [5] Tasks   │ [2] Stacks      [1] Sockets │ [2] Stacks
 //!   [1] Sockets │ [3] Threads     [3] Threads │ [4] Exits
-//!   [4] Exits
+//!   [4] Exits   │ [6] Log         [6] Log
 //! ```
 
 use super::panel::PanelId;
@@ -55,15 +55,15 @@ impl Sort {
             (Self::Plain, PanelId::Sockets | PanelId::Stacks) => {
                 (PanelId::Sockets, PanelId::Stacks)
             }
-            (Self::Plain, PanelId::Threads) | (_, PanelId::Exits) => {
-                (PanelId::Threads, PanelId::Exits)
-            }
+            (Self::Loop, PanelId::Exits | PanelId::Log) => (PanelId::Exits, PanelId::Log),
+            (Self::Plain, PanelId::Threads | PanelId::Exits) => (PanelId::Threads, PanelId::Exits),
+            (Self::Plain, PanelId::Log) => (PanelId::Stacks, PanelId::Log),
         }
     }
 
     /// All bands that there is room for in so many rows; one pair where there is room for no more.
     pub fn bands(self, rows: u16, shown: PanelId) -> Vec<Band> {
-        use PanelId::{Exits, Sockets, Stacks, Tasks, Threads};
+        use PanelId::{Exits, Log, Sockets, Stacks, Tasks, Threads};
         let pairs: &[(PanelId, Option<PanelId>)] = match (self, rows) {
             (_, rows) if rows < TWO_BANDS => {
                 let (left, right) = self.pair(shown);
@@ -73,14 +73,17 @@ impl Sort {
                     rows,
                 }];
             }
-            (Self::Plain, _) => &[(Sockets, Some(Stacks)), (Threads, Some(Exits))],
+            (Self::Plain, rows) if rows < THREE_BANDS => {
+                &[(Sockets, Some(Stacks)), (Threads, Some(Exits))]
+            }
+            (Self::Plain, _) => &[(Sockets, Some(Stacks)), (Threads, Some(Exits)), (Log, None)],
             (Self::Loop, rows) if rows < THREE_BANDS => {
                 &[(Tasks, Some(Stacks)), (Sockets, Some(Threads))]
             }
             (Self::Loop, _) => &[
                 (Tasks, Some(Stacks)),
                 (Sockets, Some(Threads)),
-                (Exits, None),
+                (Exits, Some(Log)),
             ],
         };
         let heights = heights(rows, pairs.len());

@@ -171,10 +171,14 @@ fn pair(
 fn one_panel(state: &State, id: PanelId, area: Rect, subject: &Subject<'_>, sheet: &mut Sheet) {
     let room = state.panel_room(id, area.width);
     let lines = id.lines(subject, room);
-    let scroll = if room.focused { state.scroll } else { 0 };
     let total = lines.len();
-    sheet.put_all(area, lines, scroll);
     let height = usize::from(area.height);
+    let scroll = if room.focused {
+        state.scroll
+    } else {
+        id.at_rest(total, height)
+    };
+    sheet.put_all(area, lines, scroll);
     if total <= scroll + height || height < 2 {
         return;
     }
@@ -262,30 +266,39 @@ fn tabs(state: &State, areas: &Areas, subject: &Subject<'_>) -> Line<'static> {
 
 fn tabs_of_band(state: &State, band: Band, width: u16) -> Line<'static> {
     let mut spans = vec![Span::styled("─", theme::DIM)];
-    spans.extend(tab(state, band.left, true, true));
+    spans.extend(tab(state, band.left, true, band.left.title()));
     if let Some(right) = band.right {
         spans.push(fill(&spans, usize::from(width / 2) + 1));
-        spans.extend(tab(state, right, true, true));
+        spans.extend(tab(state, right, true, right.title()));
     }
     spans.push(fill(&spans, usize::from(width)));
     Line::from(spans)
 }
 
-/// Titles go where there is no room for all of them, but for those of what is shown.
+/// Where there is no room for all titles they are shortened, or else left out but for those of what is shown.
 fn tabs_of_all(state: &State, band: Band, width: usize) -> Line<'static> {
     let shown = |id: PanelId| id == band.left || Some(id) == band.right;
-    let titles: usize = PanelId::ALL.iter().map(|id| id.title().width() + 7).sum();
-    let roomy = titles + 2 <= width;
+    let fits = |title: &fn(PanelId) -> &'static str| {
+        let cells = PanelId::ALL.iter().map(|id| title(*id).width() + 7);
+        cells.sum::<usize>() + 2 <= width
+    };
+    let titles: [fn(PanelId) -> &'static str; 2] = [PanelId::title, PanelId::short_title];
+    let title = titles.into_iter().find(fits);
     let mut spans = vec![Span::styled("─", theme::DIM)];
     for id in PanelId::ALL {
-        spans.extend(tab(state, id, shown(id), roomy || shown(id)));
+        let title = match title {
+            Some(title) => title(id),
+            None if shown(id) => id.title(),
+            None => "",
+        };
+        spans.extend(tab(state, id, shown(id), title));
     }
     spans.push(fill(&spans, width));
     Line::from(spans)
 }
 
 /// `▸[2] Stacks ──`.
-fn tab(state: &State, id: PanelId, shown: bool, titled: bool) -> [Span<'static>; 2] {
+fn tab(state: &State, id: PanelId, shown: bool, title: &str) -> [Span<'static>; 2] {
     let focused = state.focus == Focus::Panel && id == state.panel;
     let style = match (focused, shown) {
         (true, _) => theme::SELECTED,
@@ -293,11 +306,8 @@ fn tab(state: &State, id: PanelId, shown: bool, titled: bool) -> [Span<'static>;
         (false, false) => theme::DIM,
     };
     let mark = if shown { "▸" } else { "" };
-    let title = match titled {
-        true => format!(" {}", id.title()),
-        false => String::new(),
-    };
-    let words = format!("{mark}[{}]{title}", id.digit());
+    let words = format!("{mark}[{}] {title}", id.digit());
+    let words = words.trim_end().to_owned();
     [Span::styled(words, style), Span::styled(" ──", theme::DIM)]
 }
 

@@ -171,6 +171,7 @@ pub const KEYS: &[Binding] = &[
     bind(&[char('3')], Action::Show(PanelId::Threads), Panels, "threads and open files", None),
     bind(&[char('4')], Action::Show(PanelId::Exits), Panels, "recent exits", None),
     bind(&[char('5')], Action::Show(PanelId::Tasks), Panels, "asyncio tasks: who waits for what, and for whom", None),
+    bind(&[char('6')], Action::Show(PanelId::Log), Panels, "log: the newest lines, beside the phases", None),
     bind(&[char('0'), char('w')], Action::ShowWhy, Panels, "WHY: all findings, evidence and history", None),
     bind(&[char('l')], Action::Locals, Panels, "local variables of the frames, read once; secrets masked", None),
     bind(&[key(KeyCode::Tab), key(KeyCode::Right)], Action::NextPanel, Panels, "next panel (arrows scroll it, Esc leaves it)", Some("panels")),

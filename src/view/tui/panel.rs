@@ -10,6 +10,7 @@ pub mod exits;
 pub mod footer;
 pub mod header;
 pub mod help;
+pub mod log;
 pub mod sockets;
 pub mod stacks;
 pub mod table;
@@ -30,16 +31,18 @@ pub enum PanelId {
     Threads,
     Exits,
     Tasks,
+    Log,
 }
 
 impl PanelId {
     /// All of them, in the order of their digits.
-    pub const ALL: [PanelId; 5] = [
+    pub const ALL: [PanelId; 6] = [
         Self::Sockets,
         Self::Stacks,
         Self::Threads,
         Self::Exits,
         Self::Tasks,
+        Self::Log,
     ];
 
     /// The digit that shows it.
@@ -50,6 +53,7 @@ impl PanelId {
             Self::Threads => '3',
             Self::Exits => '4',
             Self::Tasks => '5',
+            Self::Log => '6',
         }
     }
 
@@ -61,6 +65,20 @@ impl PanelId {
             Self::Threads => "Threads & files",
             Self::Exits => "Exits",
             Self::Tasks => "Tasks",
+            Self::Log => "Log",
+        }
+    }
+
+    /// Its title in one word.
+    pub fn short_title(self) -> &'static str {
+        self.title().split(' ').next().unwrap_or_default()
+    }
+
+    /// Lines that have gone past its top while nobody scrolls: the newest of a log are at its end.
+    pub fn at_rest(self, lines: usize, rows: usize) -> usize {
+        match self {
+            Self::Log => lines.saturating_sub(rows),
+            _ => 0,
         }
     }
 
@@ -72,6 +90,7 @@ impl PanelId {
             Self::Threads => threads::lines(subject, room),
             Self::Exits => exits::lines(subject, room),
             Self::Tasks => tasks::lines(subject, room),
+            Self::Log => log::lines(subject, room),
         };
         lines.truncate(room.most());
         lines

@@ -135,6 +135,8 @@ pub struct State {
     panel_chosen: bool,
     /// Lines that have gone past the top of what has the focus.
     pub scroll: usize,
+    /// True while what has the focus shows its end, and is to go on showing it.
+    follows: bool,
     /// What was typed as a filter, among servers and inside one.
     typed: [String; 2],
     /// What the user wants to see among all rows.
@@ -168,6 +170,7 @@ impl State {
             panel: PanelId::Stacks,
             panel_chosen: false,
             scroll: 0,
+            follows: false,
             typed: [String::new(), String::new()],
             choice: Choice::default(),
             inner_filter: Filter::default(),

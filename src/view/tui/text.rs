@@ -114,6 +114,23 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Breaks text at any character into pieces of at most `width` cells, so that nothing of it is lost; at least one.
+pub fn pieces(text: &str, width: usize) -> Vec<&str> {
+    let width = width.max(2);
+    let mut pieces = Vec::new();
+    let (mut start, mut used) = (0, 0);
+    for (at, c) in text.char_indices() {
+        let cells = c.width().unwrap_or(0);
+        if used + cells > width {
+            pieces.extend(text.get(start..at));
+            (start, used) = (at, 0);
+        }
+        used += cells;
+    }
+    pieces.extend(text.get(start..));
+    pieces
+}
+
 /// Lines of `first` + text, wrapped, the following lines indented by `rest`.
 pub fn hanging(
     first: Span<'static>,
@@ -165,6 +182,14 @@ mod tests {
             cut_middle("/srv/very/long/path/app.py", 13),
             "/srv/v…app.py"
         );
+    }
+
+    #[test]
+    fn pieces_lose_nothing() {
+        assert_eq!(pieces("  a bcd", 3), ["  a", " bc", "d"]);
+        assert_eq!(pieces("日本語", 5), ["日本", "語"]);
+        assert_eq!(pieces("", 5), [""]);
+        assert_eq!(pieces("日", 0), ["日"]);
     }
 
     #[test]

@@ -289,6 +289,7 @@ impl Entry {
             key,
             cwd: self.process.cwd.clone(),
             stack: main.clone(),
+            at: stacks.at,
         }) {
             self.searched = own;
         }

@@ -311,6 +311,7 @@ fn the_more_it_does_and_the_more_is_asked_the_more_of_it_is_read() {
         },
         focus: None,
         patience: Duration::ZERO,
+        holders: BTreeSet::new(),
     };
     let (small, large) = (10, LARGE_TABLE + 1);
     for (open, hot, s, want) in [
@@ -348,6 +349,7 @@ fn the_hot_are_due_at_every_look_and_the_quiet_once_per_interval() {
         hot: BTreeSet::new(),
         focus: None,
         patience: Duration::ZERO,
+        holders: BTreeSet::new(),
     };
     let mut above = python_entry(8);
     above.python = None;

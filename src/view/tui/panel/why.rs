@@ -8,6 +8,7 @@ use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
 use crate::diagnosis::{Finding, Phase, Server, Severity};
+use crate::snapshot::Gap;
 use crate::view::format;
 use crate::view::tui::standing;
 use crate::view::tui::text;
@@ -197,7 +198,9 @@ fn indented(first: &'static str, words: &str, style: Style, width: usize) -> Vec
 /// `? not seen: python-stack of 4127 (ptrace access denied) → sudo steth`, alike gaps on one line.
 fn unseen(subject: &Subject<'_>, room: Room) -> Vec<Line<'static>> {
     let mut alike: BTreeMap<(&str, &str, Option<&str>), Vec<u32>> = BTreeMap::new();
-    for gap in subject.gaps() {
+    // The panel of the log says why it is empty.
+    let shown = |gap: &&Gap| room.focused || gap.source != "log";
+    for gap in subject.gaps().filter(shown) {
         let pids = alike
             .entry((&gap.source, &gap.cause, gap.unlock.as_deref()))
             .or_default();

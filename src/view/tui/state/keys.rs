@@ -86,6 +86,7 @@ impl State {
             self.cursor_mut().step(&rows, by);
             self.rows = rows;
         } else {
+            self.follows = false;
             self.scroll = self.scroll.min(1 << 20).saturating_add_signed(by);
         }
     }
@@ -177,6 +178,7 @@ impl State {
         self.panel_chosen |= focus == Focus::Panel;
         self.panel = panel;
         self.scroll = 0;
+        self.follows = focus == Focus::Panel && panel == PanelId::Log;
     }
 
     /// Sorts by the column so many places on; shows the new top, unless the user has chosen a row.

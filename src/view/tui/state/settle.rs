@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::snapshot::ProcessKey;
 use crate::view::tui::filter::Filter;
 use crate::view::tui::layout::Focus;
-use crate::view::tui::panel;
+use crate::view::tui::panel::{self, PanelId};
 use crate::view::tui::standing::Group;
 
 use super::cursor::{Cursor, RowId};
@@ -85,7 +85,7 @@ impl State {
             let lines = panel::help::lines(usize::from(self.size.0)).len();
             *scroll = (*scroll).min((lines + 2).saturating_sub(usize::from(self.size.1)));
         }
-        if self.scroll == 0 {
+        if self.scroll == 0 && !self.follows {
             return;
         }
         let most = match (self.subject(), self.areas(), self.focus) {
@@ -102,7 +102,13 @@ impl State {
             }
             _ => 0,
         };
-        self.scroll = self.scroll.min(most);
+        self.scroll = if self.follows {
+            most
+        } else {
+            self.scroll.min(most)
+        };
+        let is_log = self.focus == Focus::Panel && self.panel == PanelId::Log;
+        self.follows = is_log && self.scroll == most;
     }
 
     /// The process that is to be looked at more often.

@@ -1,0 +1,66 @@
+//! The last lines of a failing server's log that tell something.
+
+use crate::diagnosis::{Server, log};
+use crate::snapshot::{Level, LogLine, Snapshot};
+
+/// Lines that are shown.
+const LINES: usize = 3;
+
+/// The last lines that are at least warnings; where there are none, the last ones. Of a healthy server none.
+pub(super) fn last_lines(server: &Server, snapshot: &Snapshot) -> Vec<String> {
+    if server.findings.is_empty() {
+        return Vec::new();
+    }
+    let lines = log::lines(server, snapshot);
+    let loud = |line: &&&LogLine| line.level.is_some_and(|level| level >= Level::Warning);
+    let mut chosen: Vec<&&LogLine> = lines.iter().filter(loud).collect();
+    if chosen.is_empty() {
+        chosen = lines.iter().filter(|l| !l.text.trim().is_empty()).collect();
+    }
+    let skip = chosen.len().saturating_sub(LINES);
+    let last = chosen.into_iter().skip(skip);
+    last.map(|line| log::quoted(&line.text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::{Code, Severity};
+    use crate::testing::{self, diagnosis, finding, gap, scene, server};
+    use crate::view::check::text;
+
+    const LOUD: [(Option<Level>, &str); 6] = [
+        (Some(Level::Error), "one"),
+        (Some(Level::Warning), "two"),
+        (Some(Level::Error), "three"),
+        (Some(Level::Error), "four"),
+        (Some(Level::Info), "quiet"),
+        (None, ""),
+    ];
+
+    fn told(fails: bool, lines: &[(Option<Level>, &str)]) -> Vec<String> {
+        let mut server = server(10, 8000);
+        if fails {
+            server.findings = vec![finding(Code::CrashLoop, Severity::Critical)];
+        }
+        let log = testing::log(&[server.members[0].process.key], lines);
+        let gaps = vec![gap("log", Some(10), "stdout is /dev/null", None)];
+        let text = text(&testing::with_log(
+            scene(diagnosis(vec![server], vec![]), gaps),
+            log,
+        ));
+        let of_log = text.lines().filter(|l| l.contains("log"));
+        of_log.map(|line| line.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn only_a_failing_server_shows_its_last_loud_lines() {
+        let gap = "not seen: log of pid 10: stdout is /dev/null";
+        assert_eq!(
+            told(true, &LOUD),
+            ["log: two", "log: three", "log: four", gap]
+        );
+        assert_eq!(told(true, &LOUD[4..]), ["log: quiet", gap]);
+        assert_eq!(told(false, &LOUD), Vec::<String>::new());
+    }
+}
