@@ -79,8 +79,8 @@ pub struct Server {
     pub exits_total: u64,
     /// Overflows and drops of listeners in its whole network namespace over the last seconds; `None` until there are two readings.
     pub tcp_rates: Option<TcpRates>,
-    /// True if somebody has died at boot or was killed a moment ago, or may have been, and it cannot be told yet whether that
-    /// goes on.
+    /// True if somebody has died at boot or was killed a moment ago, or may have been, or the server has begun to shut
+    /// down, and it cannot be told yet whether that goes on.
     pub unsettled: bool,
 }
 
@@ -352,6 +352,11 @@ pub enum Code {
     TaskDeadlock,
     PoolExhausted,
     DrainTasks,
+    DrainConnections,
+    DrainThreads,
+    CpuThrottled,
+    GilHeld,
+    OomLoop,
 }
 
 impl Code {
@@ -377,6 +382,11 @@ impl Code {
             Self::TaskDeadlock => "task-deadlock",
             Self::PoolExhausted => "pool-exhausted",
             Self::DrainTasks => "drain-tasks",
+            Self::DrainConnections => "drain-connections",
+            Self::DrainThreads => "drain-threads",
+            Self::CpuThrottled => "cpu-throttled",
+            Self::GilHeld => "gil-held",
+            Self::OomLoop => "oom-loop",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub mod cgroup;
 pub mod process;
 pub mod signal;
 pub mod socket;
@@ -14,6 +15,7 @@ pub mod stack;
 pub mod syscall;
 pub mod task;
 
+pub use cgroup::{CgroupUse, CpuQuota, MemoryUse};
 pub use process::{
     Accepting, FdClasses, Fds, Heartbeat, Process, ProcessKey, ProcessState, Python, Syscall,
     Thread,

@@ -15,12 +15,17 @@ use crate::snapshot::{ListenerState, Moment, Snapshot};
 
 mod accept_queue;
 mod bound_not_listening;
+mod cpu_throttled;
 mod crash_loop;
+mod drain_connections;
 mod drain_tasks;
+mod drain_threads;
 mod fd_exhausted;
+mod gil_held;
 mod import;
 mod loop_blocked;
 mod no_worker_accepting;
+mod oom_loop;
 mod pool_exhausted;
 mod reloader_without_child;
 mod server_thread_died;
@@ -66,12 +71,15 @@ type Rule = fn(&Case) -> Verdict;
 /// All rules, causes before symptoms.
 const RULES: &[Rule] = &[
     worker_stopped::examine,
+    cpu_throttled::examine,
+    oom_loop::examine,
     worker_timeout_loop::examine,
     crash_loop::examine,
     reloader_without_child::examine,
     server_thread_died::examine,
     fd_exhausted::examine,
     task_deadlock::examine,
+    gil_held::examine,
     thread_pool::examine,
     import::examine_blocked,
     startup::examine_blocked,
@@ -79,7 +87,9 @@ const RULES: &[Rule] = &[
     pool_exhausted::examine,
     import::examine_slow,
     startup_await::examine,
+    drain_connections::examine,
     drain_tasks::examine,
+    drain_threads::examine,
     no_worker_accepting::examine,
     bound_not_listening::examine,
     accept_queue::examine_full,

@@ -143,6 +143,7 @@ impl World {
             netns: Some(NETNS),
             accepting: Some(Vec::new()),
             cgroup: None,
+            cgroup_use: None,
             arg_start: Some(ARGUMENTS),
             heartbeat: None,
             python: None,
@@ -587,6 +588,7 @@ impl Build for Process {
         list.push(Stack {
             tid: Some(tid),
             name: Some(name.to_owned()),
+            daemon: None,
             activity,
             holds_gil: false,
             frames: frames(stack),

@@ -139,6 +139,7 @@ pub fn process(pid: u32, ppid: u32, cmdline: &str) -> Process {
         netns: Some(4_026_531_840),
         accepting: Some(Vec::new()),
         cgroup: None,
+        cgroup_use: None,
         arg_start: None,
         heartbeat: None,
         python: Some(Python {
@@ -270,6 +271,7 @@ pub fn starting_uvicorn() -> Server {
     let stack = Stack {
         tid: Some(4127),
         name: Some("MainThread".into()),
+        daemon: None,
         activity: Activity::Syscall(libc::SYS_connect),
         holds_gil: false,
         frames,
@@ -277,6 +279,7 @@ pub fn starting_uvicorn() -> Server {
     let other = Stack {
         tid: Some(4130),
         name: Some("asyncio_0".into()),
+        daemon: None,
         activity: Activity::Lock,
         holds_gil: false,
         frames: vec![
@@ -443,6 +446,7 @@ pub fn serving_gunicorn() -> Server {
             let stack = Stack {
                 tid: Some(pid),
                 name: Some("MainThread".into()),
+                daemon: None,
                 activity: Activity::Selector,
                 holds_gil: false,
                 frames,

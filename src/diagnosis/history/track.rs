@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::gil::GilTrack;
 use super::place::Place;
 use super::pools::{self, PoolTrack};
 use super::server_thread::ServerThread;
@@ -44,6 +45,8 @@ pub struct Track {
     pub turned: Moment,
     /// When its clients' connections last showed that it takes, reads or closes them.
     pub took: Moment,
+    /// Who keeps the GIL.
+    pub gil: GilTrack,
     /// Its pools of worker threads.
     pub pools: Vec<PoolTrack>,
     /// When it was last seen with a socket that it did not have before: it has taken a connection, or made one.
@@ -108,6 +111,7 @@ impl Track {
             standing: Standing::default(),
             turned: at,
             took: at,
+            gil: GilTrack::default(),
             pools: Vec::new(),
             unread: Unread::default(),
             server_thread: ServerThread::default(),
@@ -239,6 +243,7 @@ impl Track {
         self.traits = Traits::of(process);
         self.kind = self.traits.kind.or(self.kind);
         if let Some(stacks) = process.python.as_ref().and_then(|p| p.stacks.as_ref()) {
+            self.gil.observe(stacks);
             pools::observe(&mut self.pools, stacks, process.key.pid, at);
             self.server_thread.observe(stacks, process.key.pid, at);
         }
