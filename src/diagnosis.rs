@@ -357,6 +357,12 @@ pub enum Code {
     CpuThrottled,
     GilHeld,
     OomLoop,
+    LoopbackOnly,
+    Ipv6Only,
+    BacklogClamped,
+    UnevenListeners,
+    LoopOffMainThread,
+    FdGrowing,
 }
 
 impl Code {
@@ -387,6 +393,12 @@ impl Code {
             Self::CpuThrottled => "cpu-throttled",
             Self::GilHeld => "gil-held",
             Self::OomLoop => "oom-loop",
+            Self::LoopbackOnly => "loopback-only",
+            Self::Ipv6Only => "ipv6-only",
+            Self::BacklogClamped => "backlog-clamped",
+            Self::UnevenListeners => "uneven-listeners",
+            Self::LoopOffMainThread => "loop-off-main-thread",
+            Self::FdGrowing => "fd-growing",
         }
     }
 }

@@ -26,7 +26,7 @@ pub use server_thread::ServerThread;
 pub use standing::Standing;
 pub use tasks::{TaskPlace, TaskPlaces};
 pub use threads::{ThreadPlace, ThreadPlaces};
-pub use track::{Beat, Track};
+pub use track::{Beat, FdTrend, Track};
 
 use super::{Kind, TcpRates};
 use crate::snapshot::{CgroupUse, Exit, Moment, ProcessKey, Snapshot, TcpCounters};

@@ -14,6 +14,8 @@ use super::{
 use crate::snapshot::{ListenerState, Moment, Snapshot};
 
 mod accept_queue;
+mod address;
+mod backlog_clamped;
 mod bound_not_listening;
 mod cpu_throttled;
 mod crash_loop;
@@ -21,9 +23,11 @@ mod drain_connections;
 mod drain_tasks;
 mod drain_threads;
 mod fd_exhausted;
+mod fd_growing;
 mod gil_held;
 mod import;
 mod loop_blocked;
+mod loop_off_main_thread;
 mod no_worker_accepting;
 mod oom_loop;
 mod pool_exhausted;
@@ -35,6 +39,7 @@ mod task_deadlock;
 mod task_words;
 mod thread_pool;
 mod threadpool_exhausted;
+mod uneven_listeners;
 mod worker_stopped;
 mod worker_timeout_loop;
 
@@ -93,7 +98,13 @@ const RULES: &[Rule] = &[
     no_worker_accepting::examine,
     bound_not_listening::examine,
     accept_queue::examine_full,
+    uneven_listeners::examine,
     accept_queue::examine_growing,
+    address::examine_loopback,
+    address::examine_ipv6,
+    fd_growing::examine,
+    loop_off_main_thread::examine,
+    backlog_clamped::examine,
 ];
 
 /// Everything that is wrong with a server, ranked: while it serves the worst first, otherwise causes before symptoms.

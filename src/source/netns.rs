@@ -18,6 +18,7 @@ use super::sock_diag::{Diag, DiagError};
 use crate::snapshot::{Connection, Gap, Moment, NetNs};
 
 mod counters;
+mod home;
 mod interfaces;
 mod known;
 mod table;
@@ -30,6 +31,8 @@ use known::{Access, Known, Look, Through};
 #[derive(Debug, Default)]
 pub struct Namespaces {
     own: Option<u64>,
+    /// True if its own is the machine's first one.
+    own_is_host: Option<bool>,
     known: BTreeMap<u64, Known>,
 }
 
@@ -50,6 +53,7 @@ impl Namespaces {
             .map(|m| m.ino());
         Self {
             own,
+            own_is_host: home::is_host(),
             known: BTreeMap::new(),
         }
     }
@@ -125,6 +129,7 @@ impl Namespaces {
             }
         };
         known.through = through;
+        known.place = home::place(self.own == Some(inode), self.own_is_host);
         Ok(known)
     }
 }

@@ -5,6 +5,8 @@ use steth::diagnosis::{Code, Diagnosis, Severity};
 use super::fleet;
 use super::world::{Build, World, find};
 
+#[path = "rules/addresses.rs"]
+mod addresses;
 #[path = "rules/boot.rs"]
 mod boot;
 #[path = "rules/deaths.rs"]

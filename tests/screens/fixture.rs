@@ -48,6 +48,9 @@ pub fn scene(
             ..TcpCounters::default()
         }),
         has_other_interface: Some(true),
+        host: None,
+        own: true,
+        somaxconn: None,
     };
     let snapshot = Snapshot {
         host: "web-3".into(),
