@@ -43,18 +43,18 @@ pub fn has_clients(process: &Process, asked: &[String], listeners: &[ServerListe
     came_in.any(|c| wanted == Some(c.local.1) || !listens(c))
 }
 
-/// Connections of clients to a server that is known to shut down, whether its listener is closed or not.
+/// Connections of clients to a server that is known to shut down, whether its listener is closed or not. Which port that had
+/// may not be known any more: whoever comes from a port that is given to clients is one.
 pub fn clients<'a>(
     process: &'a Process,
     asked: &[String],
     listeners: &[ServerListener],
 ) -> Vec<&'a Connection> {
-    let mut found = came_in(process, asked);
-    let to_listener = live(process).filter(|c| listens_at(listeners, c.local.1));
-    found.extend(to_listener);
-    found.sort_unstable_by_key(|c| c.inode);
-    found.dedup_by_key(|c| c.inode);
-    found
+    let wanted = kind::wanted_port(asked);
+    let is_client = |c: &&Connection| {
+        wanted == Some(c.local.1) || c.peer.1 >= CLIENTS_FROM || listens_at(listeners, c.local.1)
+    };
+    live(process).filter(is_client).collect()
 }
 
 fn listens_at(listeners: &[ServerListener], port: u16) -> bool {

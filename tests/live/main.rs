@@ -12,5 +12,6 @@ mod demo;
 mod elsewhere;
 mod failing;
 mod healthy;
+mod limits;
 mod outsiders;
 mod pythons;

@@ -1,7 +1,7 @@
 //! The kernel kills processes of the server for want of memory, and they are started again.
 
 use super::{Case, Verdict, count, duration, finding};
-use crate::diagnosis::{Code, Finding, MemberExit, Phase, Severity};
+use crate::diagnosis::{Code, Finding, MemberExit, Phase, Severity, frames};
 use crate::snapshot::{MemoryUse, Moment};
 
 /// Deaths that are older than this are another story.
@@ -73,6 +73,9 @@ fn found(
         duration(case.at.seconds_since(at)),
         memory.path
     ));
+    // Where it stood is where it asked for more, or where it was let down: most likely the first.
+    let stood = killed.iter().map(|e| frames::own_frame(&e.exit.last_stack));
+    found.culprit = stood.flatten().next().map(|(_, f)| frames::culprit_of(f));
     for exit in killed.iter().take(3) {
         found.evidence.push(format!(
             "pid {} ended by SIGKILL {} ago (exit status)",
