@@ -86,8 +86,8 @@ pub struct Server {
     pub exits_total: u64,
     /// Overflows and drops of listeners in its whole network namespace over the last seconds; `None` until there are two readings.
     pub tcp_rates: Option<TcpRates>,
-    /// True if somebody has died at boot or was killed a moment ago, or may have been, and it cannot be told yet whether that
-    /// goes on.
+    /// True if somebody has died at boot or was killed a moment ago, or may have been, or the server has begun to shut
+    /// down, and it cannot be told yet whether that goes on.
     pub unsettled: bool,
 }
 
@@ -370,6 +370,17 @@ pub enum Code {
     ThreadDeadlock,
     ForkDeadlock,
     AddressInUse,
+    DrainConnections,
+    DrainThreads,
+    CpuThrottled,
+    GilHeld,
+    OomLoop,
+    LoopbackOnly,
+    Ipv6Only,
+    BacklogClamped,
+    UnevenListeners,
+    LoopOffMainThread,
+    FdGrowing,
 }
 
 impl Code {
@@ -406,6 +417,17 @@ impl Code {
             Self::ThreadDeadlock => "thread-deadlock",
             Self::ForkDeadlock => "fork-deadlock",
             Self::AddressInUse => "address-in-use",
+            Self::DrainConnections => "drain-connections",
+            Self::DrainThreads => "drain-threads",
+            Self::CpuThrottled => "cpu-throttled",
+            Self::GilHeld => "gil-held",
+            Self::OomLoop => "oom-loop",
+            Self::LoopbackOnly => "loopback-only",
+            Self::Ipv6Only => "ipv6-only",
+            Self::BacklogClamped => "backlog-clamped",
+            Self::UnevenListeners => "uneven-listeners",
+            Self::LoopOffMainThread => "loop-off-main-thread",
+            Self::FdGrowing => "fd-growing",
         }
     }
 }

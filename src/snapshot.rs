@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub mod cgroup;
 pub mod inquiry;
 pub mod locals;
 pub mod log;
@@ -18,6 +19,7 @@ pub mod syscall;
 pub mod task;
 pub mod waiting;
 
+pub use cgroup::{CgroupUse, CpuQuota, MemoryUse};
 pub use inquiry::{Holder, Inquiries, ServerThread};
 pub use locals::{FrameLocals, Local, LocalsAnswer, ThreadLocals};
 pub use log::{Level, LogLine, LogTail, Sink, Traceback};

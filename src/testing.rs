@@ -55,6 +55,7 @@ pub(crate) fn process(pid: u32, cmdline: &str) -> Process {
         netns: Some(1),
         accepting: Some(Vec::new()),
         cgroup: None,
+        cgroup_use: None,
         arg_start: None,
         heartbeat: None,
         python: Some(python(pid)),
@@ -66,6 +67,7 @@ pub(crate) fn python(pid: u32) -> Python {
     let main = Stack {
         tid: Some(pid),
         name: Some("MainThread".into()),
+        daemon: None,
         activity: Activity::Selector,
         holds_gil: false,
         frames: vec![Frame {

@@ -37,23 +37,52 @@ fn serves_no_more(process: &Process, main: &Stack) -> bool {
 /// They came in on the port that the command line names; or from one of the ports that are given to clients, to one that is
 /// not, or that several of them have in common.
 pub fn has_clients(process: &Process, asked: &[String], listeners: &[ServerListener]) -> bool {
-    let Some(connections) = &process.connections else {
-        return false;
-    };
+    let listens = |c: &Connection| listens_at(listeners, c.local.1);
     let wanted = kind::wanted_port(asked);
+    let mut came_in = came_in(process, asked).into_iter();
+    came_in.any(|c| wanted == Some(c.local.1) || !listens(c))
+}
+
+/// Connections of clients to a server that is known to shut down, whether its listener is closed or not. Which port that had
+/// may not be known any more: whoever comes from a port that is given to clients is one.
+pub fn clients<'a>(
+    process: &'a Process,
+    asked: &[String],
+    listeners: &[ServerListener],
+) -> Vec<&'a Connection> {
+    let wanted = kind::wanted_port(asked);
+    let is_client = |c: &&Connection| {
+        wanted == Some(c.local.1) || c.peer.1 >= CLIENTS_FROM || listens_at(listeners, c.local.1)
+    };
+    live(process).filter(is_client).collect()
+}
+
+fn listens_at(listeners: &[ServerListener], port: u16) -> bool {
+    listeners.iter().any(|l| l.socket.port == port && port != 0)
+}
+
+fn live(process: &Process) -> impl Iterator<Item = &Connection> {
     let live = |c: &&Connection| {
         use TcpState::{CloseWait, Established, FinWait1};
         matches!(c.state, Established | CloseWait | FinWait1)
     };
-    let listens = |port: u16| listeners.iter().any(|l| l.socket.port == port && port != 0);
+    process
+        .connections
+        .iter()
+        .flat_map(|c| &c.list)
+        .filter(live)
+}
+
+/// Those that came in, as far as their ports tell.
+fn came_in<'a>(process: &'a Process, asked: &[String]) -> Vec<&'a Connection> {
+    let wanted = kind::wanted_port(asked);
     let of_client = |c: &Connection| c.peer.1 >= CLIENTS_FROM;
     let shared = |c: &Connection| {
         let other = |o: &Connection| o.local.1 == c.local.1 && o.peer != c.peer && of_client(o);
-        connections.list.iter().filter(live).any(other)
+        live(process).any(other)
     };
-    let came_in = |c: &Connection| {
-        let looks_so = of_client(c) && (c.local.1 < CLIENTS_FROM || shared(c));
-        wanted == Some(c.local.1) || looks_so && !listens(c.local.1)
-    };
-    connections.list.iter().filter(live).any(came_in)
+    let looks_so = |c: &&Connection| of_client(c) && (c.local.1 < CLIENTS_FROM || shared(c));
+    live(process)
+        .filter(|c| wanted == Some(c.local.1) || looks_so(c))
+        .collect()
 }

@@ -66,6 +66,7 @@ fn kind_of(frames: &[Frame]) -> Option<Kind> {
     let stack = Stack {
         tid: None,
         name: None,
+        daemon: None,
         activity: Activity::Unknown,
         holds_gil: false,
         frames: frames.to_vec(),

@@ -177,6 +177,7 @@ mod tests {
         let stack = Stack {
             tid: Some(1),
             name: None,
+            daemon: None,
             activity: crate::snapshot::Activity::Running,
             holds_gil: true,
             frames: vec![

@@ -3,7 +3,10 @@
 //! Bounded: a process that is gone is forgotten after a minute, windows have a fixed length.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
+mod cgroup;
+mod gil;
 mod place;
 mod pools;
 mod queue;
@@ -14,6 +17,8 @@ mod tasks;
 mod threads;
 mod track;
 
+pub use cgroup::{CgroupTrack, Throttling};
+pub use gil::{GilTrack, Holder};
 pub use place::Place;
 pub use pools::PoolTrack;
 pub use queue::Queue;
@@ -21,13 +26,15 @@ pub use server_thread::ServerThread;
 pub use standing::Standing;
 pub use tasks::{TaskPlace, TaskPlaces};
 pub use threads::{ThreadPlace, ThreadPlaces};
-pub use track::{Beat, Track};
+pub use track::{Beat, FdTrend, Track};
 
 use super::{Kind, TcpRates};
-use crate::snapshot::{Exit, Moment, ProcessKey, Snapshot, TcpCounters};
+use crate::snapshot::{CgroupUse, Exit, Moment, ProcessKey, Snapshot, TcpCounters};
 use signs::ports_of;
 
 const GONE_KEPT_S: f64 = 60.0;
+/// Processes at rest are read every minute.
+const CGROUP_KEPT_S: f64 = 150.0;
 
 /// Everything remembered.
 #[derive(Debug, Default)]
@@ -38,6 +45,8 @@ pub struct History {
     pub tracks: BTreeMap<ProcessKey, Track>,
     /// One per listening socket: `(netns, inode)`.
     pub queues: BTreeMap<(u64, u64), Queue>,
+    /// One per cgroup with a limit, by the path of its directory.
+    cgroups: BTreeMap<String, CgroupTrack>,
     /// Counters of each network namespace at the last looks.
     counters: BTreeMap<u64, VecDeque<(Moment, TcpCounters)>>,
 }
@@ -67,6 +76,7 @@ impl History {
             }
         }
         self.note_counters(snapshot);
+        self.note_cgroups(snapshot);
         self.forget(snapshot);
     }
 
@@ -88,6 +98,38 @@ impl History {
                 window.pop_front();
             }
         }
+    }
+
+    fn note_cgroups(&mut self, snapshot: &Snapshot) {
+        let mut last: Option<&Arc<CgroupUse>> = None;
+        for process in &snapshot.processes {
+            let Some(read) = &process.cgroup_use else {
+                continue;
+            };
+            // Processes of one cgroup share a record, and mostly stand side by side.
+            if last
+                .replace(read)
+                .is_some_and(|before| Arc::ptr_eq(before, read))
+            {
+                continue;
+            }
+            if let Some(cpu) = &read.cpu {
+                self.cgroup_of(&cpu.path).observe_cpu(cpu, read.read_at);
+            }
+            if let Some(memory) = &read.memory {
+                self.cgroup_of(&memory.path)
+                    .observe_memory(memory, read.read_at);
+            }
+        }
+    }
+
+    fn cgroup_of(&mut self, path: &str) -> &mut CgroupTrack {
+        self.cgroups.entry(path.to_owned()).or_default()
+    }
+
+    /// What is remembered of a cgroup, by the path of its directory.
+    pub fn cgroup(&self, path: &str) -> Option<&CgroupTrack> {
+        self.cgroups.get(path)
     }
 
     /// Rates of a namespace's counters over the last five seconds; `None` until two readings are half a second apart, or when
@@ -121,6 +163,8 @@ impl History {
             let present = snapshot.process(key.pid).is_some_and(|p| p.key == *key);
             present || snapshot.at.seconds_since(track.process.sampled_at) < GONE_KEPT_S
         });
+        self.cgroups
+            .retain(|_, c| snapshot.at.seconds_since(c.seen) < CGROUP_KEPT_S);
         self.queues
             .retain(|_, queue| snapshot.at.seconds_since(queue.seen) < 5.0);
     }

@@ -14,20 +14,29 @@ use super::{
 use crate::snapshot::{ListenerState, Moment, Snapshot};
 
 mod accept_queue;
+mod address;
 pub(crate) mod address_in_use;
+mod backlog_clamped;
 mod bound_not_listening;
 mod connect_hang;
+mod cpu_throttled;
 mod crash_loop;
 mod debugger_wait;
 mod dns_hang;
+mod drain_connections;
 mod drain_tasks;
+mod drain_threads;
 mod fd_exhausted;
+mod fd_growing;
 mod file_wait;
 mod fork_deadlock;
+mod gil_held;
 mod import;
 mod lock_wait;
 mod loop_blocked;
+mod loop_off_main_thread;
 mod no_worker_accepting;
+mod oom_loop;
 mod peer_silent;
 mod pool_exhausted;
 mod reloader_without_child;
@@ -41,6 +50,7 @@ mod task_words;
 mod thread_deadlock;
 mod thread_pool;
 mod threadpool_exhausted;
+mod uneven_listeners;
 mod worker_stopped;
 mod worker_timeout_loop;
 
@@ -78,12 +88,15 @@ type Rule = fn(&Case) -> Verdict;
 const RULES: &[Rule] = &[
     worker_stopped::examine,
     address_in_use::examine,
+    cpu_throttled::examine,
+    oom_loop::examine,
     worker_timeout_loop::examine,
     crash_loop::examine,
     reloader_without_child::examine,
     server_thread_died::examine,
     fd_exhausted::examine,
     task_deadlock::examine,
+    gil_held::examine,
     thread_pool::examine,
     debugger_wait::examine,
     stdin_wait::examine,
@@ -101,11 +114,19 @@ const RULES: &[Rule] = &[
     pool_exhausted::examine,
     import::examine_slow,
     startup_await::examine,
+    drain_connections::examine,
     drain_tasks::examine,
+    drain_threads::examine,
     no_worker_accepting::examine,
     bound_not_listening::examine,
     accept_queue::examine_full,
+    uneven_listeners::examine,
     accept_queue::examine_growing,
+    address::examine_loopback,
+    address::examine_ipv6,
+    fd_growing::examine,
+    loop_off_main_thread::examine,
+    backlog_clamped::examine,
 ];
 
 /// Everything that is wrong with a server, ranked: while it serves the worst first, otherwise causes before symptoms.

@@ -199,6 +199,9 @@ fn netns(port: u16) -> std::sync::Arc<crate::snapshot::NetNs> {
         bound_visible: true,
         counters: None,
         has_other_interface: None,
+        host: None,
+        own: true,
+        somaxconn: None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Connections, Intent, Moment, Stack, Stacks, Tasks, ThreadWait};
+use super::{CgroupUse, Connections, Intent, Moment, Stack, Stacks, Tasks, ThreadWait};
 
 /// Identity of a process over time: a pid number alone is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub struct Process {
     pub accepting: Option<Vec<Accepting>>,
     /// Path of its cgroup (v2, or v1's cpu controller).
     pub cgroup: Option<String>,
+    /// What its cgroups allow it and have done to it; `None` if that could not be seen.
+    #[serde(default)]
+    pub cgroup_use: Option<Arc<CgroupUse>>,
     /// gunicorn's heartbeat file, if it has one.
     pub heartbeat: Option<Heartbeat>,
     /// What is known of its interpreter; `None` for a process that is not Python.

@@ -21,6 +21,15 @@ pub struct NetNs {
     pub counters: Option<TcpCounters>,
     /// True if the namespace has an interface other than loopback that is up; `None` if not looked at.
     pub has_other_interface: Option<bool>,
+    /// True if it is the machine's first namespace, false if it is known to be another; `None` if that could not be told.
+    #[serde(default)]
+    pub host: Option<bool>,
+    /// True if this program lives in it.
+    #[serde(default)]
+    pub own: bool,
+    /// `net.core.somaxconn`, the most that a backlog may be; read only of the namespace that this program lives in.
+    #[serde(default)]
+    pub somaxconn: Option<u32>,
 }
 
 /// What kind of address a listener has.

@@ -35,6 +35,9 @@ pub struct Stack {
     pub tid: Option<u32>,
     /// Name of the `threading.Thread`, control characters escaped.
     pub name: Option<String>,
+    /// False if the interpreter's exit waits for the thread to end, as `threading.Thread` has it; `None` if that was not seen.
+    #[serde(default)]
+    pub daemon: Option<bool>,
     /// What the thread does, from the kernel.
     pub activity: Activity,
     /// True if it held the GIL at that moment.

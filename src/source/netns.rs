@@ -20,6 +20,7 @@ use crate::snapshot::{Connection, Gap, Moment, NetNs};
 
 pub mod by_inode;
 mod counters;
+mod home;
 mod interfaces;
 mod known;
 mod table;
@@ -32,6 +33,8 @@ use known::{Access, Known, Look, Through};
 #[derive(Debug, Default)]
 pub struct Namespaces {
     own: Option<u64>,
+    /// True if its own is the machine's first one.
+    own_is_host: Option<bool>,
     known: BTreeMap<u64, Known>,
 }
 
@@ -52,6 +55,7 @@ impl Namespaces {
             .map(|m| m.ino());
         Self {
             own,
+            own_is_host: home::is_host(),
             known: BTreeMap::new(),
         }
     }
@@ -138,6 +142,7 @@ impl Namespaces {
             }
         };
         known.through = through;
+        known.place = home::place(self.own == Some(inode), self.own_is_host);
         Ok(known)
     }
 }

@@ -95,6 +95,7 @@ const FORGET_SECONDS: f64 = 60.0;
 pub struct ProcReader {
     units: stat::Units,
     mounts: cgroup::Mounts,
+    meter: cgroup::Meter,
     rights: Rights,
     shelf: Shelf,
     known: HashMap<ProcessKey, Known>,
@@ -121,6 +122,7 @@ impl ProcReader {
         Self {
             units: stat::Units::of_this_machine(),
             mounts: cgroup::Mounts::read(),
+            meter: cgroup::Meter::default(),
             rights: Rights {
                 euid: privileges.euid,
                 ptrace: privileges.cap_sys_ptrace,
@@ -213,6 +215,7 @@ impl ProcReader {
             denied: known.still_denied(depth),
             known: &mut known,
             mounts: &self.mounts,
+            meter: &mut self.meter,
             shelf: &self.shelf,
             buffer: &mut self.buffer,
         };

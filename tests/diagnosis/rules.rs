@@ -5,16 +5,22 @@ use steth::diagnosis::{Code, Diagnosis, Severity};
 use super::fleet;
 use super::world::{Build, World, find};
 
+#[path = "rules/addresses.rs"]
+mod addresses;
 #[path = "rules/boot.rs"]
 mod boot;
 #[path = "rules/deaths.rs"]
 mod deaths;
+#[path = "rules/drains.rs"]
+mod drains;
 #[path = "rules/limits.rs"]
 mod limits;
 #[path = "rules/loops.rs"]
 mod loops;
 #[path = "rules/queues.rs"]
 mod queues;
+#[path = "rules/quotas.rs"]
+mod quotas;
 
 /// What must be found at the end.
 struct Fires {

@@ -13,6 +13,7 @@ mod drivers;
 mod elsewhere;
 mod failing;
 mod healthy;
+mod limits;
 mod logs;
 mod outsiders;
 mod pythons;

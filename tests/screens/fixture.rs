@@ -48,6 +48,9 @@ pub fn scene(
             ..TcpCounters::default()
         }),
         has_other_interface: Some(true),
+        host: None,
+        own: true,
+        somaxconn: None,
     };
     let snapshot = Snapshot {
         host: "web-3".into(),
@@ -143,6 +146,7 @@ pub fn process(pid: u32, ppid: u32, cmdline: &str) -> Process {
         netns: Some(4_026_531_840),
         accepting: Some(Vec::new()),
         cgroup: None,
+        cgroup_use: None,
         arg_start: None,
         heartbeat: None,
         python: Some(Python {
@@ -274,6 +278,7 @@ pub fn starting_uvicorn() -> Server {
     let stack = Stack {
         tid: Some(4127),
         name: Some("MainThread".into()),
+        daemon: None,
         activity: Activity::Syscall(libc::SYS_connect),
         holds_gil: false,
         frames,
@@ -281,6 +286,7 @@ pub fn starting_uvicorn() -> Server {
     let other = Stack {
         tid: Some(4130),
         name: Some("asyncio_0".into()),
+        daemon: None,
         activity: Activity::Lock,
         holds_gil: false,
         frames: vec![
@@ -447,6 +453,7 @@ pub fn serving_gunicorn() -> Server {
             let stack = Stack {
                 tid: Some(pid),
                 name: Some("MainThread".into()),
+                daemon: None,
                 activity: Activity::Selector,
                 holds_gil: false,
                 frames,

@@ -168,6 +168,7 @@ fn thread(tid: u32, name: &str, activity: Activity, stack: &str) -> Stack {
     Stack {
         tid: Some(tid),
         name: Some(name.into()),
+        daemon: None,
         activity,
         holds_gil: false,
         frames: frames(stack),

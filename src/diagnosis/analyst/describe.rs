@@ -20,6 +20,8 @@ const LOOP_S: f64 = 20.0;
 const UNSETTLED_S: f64 = 10.0;
 /// A first worker is born this soon after its server, even on a busy machine.
 const LATE_S: f64 = 3.0;
+/// A shutdown that has gone on for so long either has a finding or does not get one.
+const SHUTDOWN_S: f64 = 4.0;
 /// A worker that is older than this has not just taken another one's place.
 const YOUNG_S: f64 = 15.0;
 
@@ -91,7 +93,8 @@ impl Analyst {
         });
         let unsettled = deaths == Deaths::Once
             || deaths == Deaths::None && may_be_replaced(&server, history, at)
-            || may_be_killed(record, &server, history, at);
+            || may_be_killed(record, &server, history, at)
+            || may_be_shutting_down(&server, at);
         server.unsettled = unsettled && phase != Phase::Serving;
         record.log_findings(&server.findings, at);
         server.finding_log.clone_from(&record.finding_log);
@@ -178,6 +181,12 @@ fn may_be_killed(record: &Record, server: &Server, history: &History, at: Moment
     let workers = server.members.iter().filter(|m| works(m.role));
     let mut tracks = workers.filter_map(|m| history.tracks.get(&m.process.key));
     !told && (killed || tracks.any(|t| timeouts::is_near(&record.root, server.kind, t, at)))
+}
+
+/// True if a shutdown was first seen a moment ago, and what it waits for, if for anything, is not told yet.
+fn may_be_shutting_down(server: &Server, at: Moment) -> bool {
+    let fresh = at.seconds_since(server.since) < SHUTDOWN_S;
+    server.phase == Phase::Draining && fresh && server.findings.is_empty()
 }
 
 /// True if all workers are younger than their server by far, and none has accepted: they may have taken the place of some

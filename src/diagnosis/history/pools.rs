@@ -107,6 +107,7 @@ mod tests {
             let stack = Stack {
                 tid: None,
                 name: thread.map(str::to_owned),
+                daemon: None,
                 activity: crate::snapshot::Activity::Unknown,
                 holds_gil: false,
                 frames: Vec::new(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::gil::GilTrack;
 use super::place::Place;
 use super::pools::{self, PoolTrack};
 use super::server_thread::ServerThread;
@@ -15,6 +16,9 @@ use crate::snapshot::{Activity, Exit, FdClasses, Frame, Moment, Process, Stack};
 const CPU_WINDOW_S: f64 = 2.0;
 const FD_MARK_EVERY_S: f64 = 2.0;
 const FD_MARKS: usize = 90;
+/// Files that rise for less long, or less often, may be those of a start, or of clients that come.
+const FD_TREND_S: f64 = 120.0;
+const FD_RISES: usize = 10;
 const MODULES: usize = 12;
 
 /// What is remembered of one process.
@@ -44,6 +48,8 @@ pub struct Track {
     pub turned: Moment,
     /// When its clients' connections last showed that it takes, reads or closes them.
     pub took: Moment,
+    /// Who keeps the GIL.
+    pub gil: GilTrack,
     /// Its pools of worker threads.
     pub pools: Vec<PoolTrack>,
     /// When it was last seen with a socket that it did not have before: it has taken a connection, or made one.
@@ -72,6 +78,19 @@ pub struct Track {
     unread: Unread,
     /// Inodes of its sockets at the last scan of its files, and when that was.
     sockets: (Moment, Vec<u64>),
+}
+
+/// A class of open files that rises.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FdTrend {
+    /// Its word.
+    pub class: &'static str,
+    /// How many there were at first.
+    pub then: u64,
+    /// How many there are now.
+    pub now: u64,
+    /// Seconds in between.
+    pub seconds: f64,
 }
 
 /// When a worker last beat.
@@ -108,6 +127,7 @@ impl Track {
             standing: Standing::default(),
             turned: at,
             took: at,
+            gil: GilTrack::default(),
             pools: Vec::new(),
             unread: Unread::default(),
             server_thread: ServerThread::default(),
@@ -239,6 +259,7 @@ impl Track {
         self.traits = Traits::of(process);
         self.kind = self.traits.kind.or(self.kind);
         if let Some(stacks) = process.python.as_ref().and_then(|p| p.stacks.as_ref()) {
+            self.gil.observe(stacks);
             pools::observe(&mut self.pools, stacks, process.key.pid, at);
             self.server_thread.observe(stacks, process.key.pid, at);
         }
@@ -308,6 +329,36 @@ impl Track {
             .filter(|((_, before), (_, now))| before != now)
             .map(|((class, before), (_, now))| (class, (now as f64 - before as f64) / minutes))
             .collect()
+    }
+
+    /// The class of open files that has risen most over the last minutes without ever getting fewer; `None` if none has, or it
+    /// was not looked at for long enough.
+    pub fn fd_trend(&self) -> Option<FdTrend> {
+        let (first_at, first) = self.fd_marks.front()?;
+        let (last_at, last) = self.fd_marks.back()?;
+        let seconds = last_at.seconds_since(*first_at);
+        // What opens many at once, and then no more, does not leak.
+        let steady = |at: usize| {
+            let of = |marks: &(Moment, FdClasses)| marks.1.by_word().get(at).map_or(0, |c| c.1);
+            let pairs = self.fd_marks.iter().zip(self.fd_marks.iter().skip(1));
+            let steps: Vec<Option<u64>> = pairs
+                .map(|(before, now)| of(now).checked_sub(of(before)))
+                .collect();
+            let rises = steps.iter().flatten().filter(|n| **n > 0);
+            let largest = rises.clone().max().copied().unwrap_or(0);
+            let all: u64 = rises.clone().sum();
+            steps.iter().all(Option::is_some) && rises.count() >= FD_RISES && largest * 2 <= all
+        };
+        let classes = first.by_word().into_iter().zip(last.by_word()).enumerate();
+        let rising = classes.filter(|(at, ((_, then), (_, now)))| now > then && steady(*at));
+        let (_, ((class, then), (_, now))) =
+            rising.max_by_key(|(_, (then, now))| now.1 - then.1)?;
+        (seconds >= FD_TREND_S).then_some(FdTrend {
+            class,
+            then,
+            now,
+            seconds,
+        })
     }
 
     /// Seconds since a gunicorn worker last beat; `None` for others and before its first beat.

@@ -17,7 +17,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             .members
             .first()
             .map_or(&[][..], |root| &root.process.cmdline);
-        if draining::has_clients(&member.process, asked, &case.server.listeners) {
+        if !draining::clients(&member.process, asked, &case.server.listeners).is_empty() {
             continue;
         }
         let Some(track) = case.track(member) else {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::counters::Counters;
+use super::home::{self, Place};
 use super::walk::{Found, Walked};
 use super::{interfaces, table};
 use crate::snapshot::{Connection, Family, Gap, Listener, ListenerState, Moment, NetNs};
@@ -23,8 +24,11 @@ pub struct Known {
     access: Access,
     /// Through whom it is seen; the pid was in it a moment ago.
     pub through: Through,
+    /// Where it is.
+    pub place: Place,
     counters: Counters,
-    interfaces: Option<(Moment, Option<bool>)>,
+    /// When they were asked for, whether there is another one, and `somaxconn`.
+    interfaces: Option<(Moment, Option<bool>, Option<u32>)>,
     last: Option<Arc<NetNs>>,
     /// When it could last be looked at as a whole.
     whole_at: Moment,
@@ -75,6 +79,7 @@ impl Known {
         Self {
             access,
             through,
+            place: Place::default(),
             counters: Counters::default(),
             interfaces: None,
             last: None,
@@ -222,23 +227,31 @@ impl Known {
 
     fn netns(&mut self, inode: u64, now: Moment) -> NetNs {
         let directory = self.through.directory();
+        let (has_other_interface, somaxconn) = self.settings(&directory, now);
         NetNs {
             inode,
             sampled_at: now,
             listeners: Vec::new(),
             bound_visible: false,
             counters: self.counters.read(&directory),
-            has_other_interface: self.has_other_interface(&directory, now),
+            has_other_interface,
+            host: self.place.host,
+            own: self.place.own,
+            somaxconn,
         }
     }
 
-    fn has_other_interface(&mut self, directory: &str, now: Moment) -> Option<bool> {
+    /// What seldom changes: whether it has an interface besides loopback, and the most that a backlog may be.
+    fn settings(&mut self, directory: &str, now: Moment) -> (Option<bool>, Option<u32>) {
         match self.interfaces {
-            Some((at, answer)) if now.seconds_since(at) < INTERFACES_EVERY_S => answer,
+            Some((at, others, most)) if now.seconds_since(at) < INTERFACES_EVERY_S => {
+                (others, most)
+            }
             _ => {
-                let answer = interfaces::any_but_loopback(directory);
-                self.interfaces = Some((now, answer));
-                answer
+                let others = interfaces::any_but_loopback(directory);
+                let most = self.place.own.then(home::somaxconn).flatten();
+                self.interfaces = Some((now, others, most));
+                (others, most)
             }
         }
     }

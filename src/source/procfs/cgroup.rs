@@ -1,4 +1,4 @@
-//! Which cgroup is a process in, and does its freezer hold it? Version 1, version 2 and both at once.
+//! Which cgroup is a process in, does its freezer hold it, and what do its limits do to it? Version 1, version 2 and both at once.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,14 +7,20 @@ use ::procfs::process::MountInfo;
 use super::file;
 use crate::source::text;
 
+mod usage;
+
+pub(super) use usage::Meter;
+
 const MOUNTINFO_LIMIT: u64 = 4 << 20;
 const PATH_LIMIT: usize = 1024;
 
 /// Paths of one process in the hierarchies that matter here, as `/proc/PID/cgroup` has them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Paths {
     /// Version 1's cpu controller.
     cpu: Option<String>,
+    /// Version 1's memory controller.
+    memory: Option<String>,
     /// Version 1's freezer.
     freezer: Option<String>,
     /// Version 2.
@@ -32,6 +38,8 @@ impl Paths {
 /// Where the hierarchies are mounted for this program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Mounts {
+    cpu: Option<Mount>,
+    memory: Option<Mount>,
     freezer: Option<Mount>,
     unified: Option<Mount>,
 }
@@ -59,15 +67,21 @@ impl Mounts {
             .lines()
             .filter_map(|line| MountInfo::from_line(line).ok())
         {
-            let slot = match mount.fs_type.as_str() {
-                "cgroup" if mount.super_options.contains_key("freezer") => &mut mounts.freezer,
-                "cgroup2" => &mut mounts.unified,
-                _ => continue,
+            let has = |controller: &str| {
+                mount.fs_type == "cgroup" && mount.super_options.contains_key(controller)
             };
-            slot.get_or_insert(Mount {
-                root: PathBuf::from(mount.root),
-                at: mount.mount_point,
-            });
+            let slots = [
+                (has("cpu"), &mut mounts.cpu),
+                (has("memory"), &mut mounts.memory),
+                (has("freezer"), &mut mounts.freezer),
+                (mount.fs_type == "cgroup2", &mut mounts.unified),
+            ];
+            for (_, slot) in slots.into_iter().filter(|(is, _)| *is) {
+                slot.get_or_insert_with(|| Mount {
+                    root: PathBuf::from(&mount.root),
+                    at: mount.mount_point.clone(),
+                });
+            }
         }
         mounts
     }
@@ -136,6 +150,9 @@ pub(super) fn parse_cgroup(text: &str) -> Paths {
         }
         if has("cpu") {
             paths.cpu = Some(path.to_owned());
+        }
+        if has("memory") {
+            paths.memory = Some(path.to_owned());
         }
         if has("freezer") {
             paths.freezer = Some(path.to_owned());

@@ -92,6 +92,7 @@ pub(super) struct Look<'a> {
     pub(super) looking: &'a Looking<'a>,
     pub(super) known: &'a mut Known,
     pub(super) mounts: &'a cgroup::Mounts,
+    pub(super) meter: &'a mut cgroup::Meter,
     pub(super) shelf: &'a Shelf,
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) denied: Vec<&'static str>,
@@ -115,6 +116,7 @@ impl Look<'_> {
             .as_ref()
             .and_then(|_| self.accepting(&threads, activity));
         let (uid, tracer) = self.owner_and_tracer(line.state)?;
+        let frozen = self.frozen(activity);
         Ok(Process {
             key: line.key(),
             ppid: line.ppid,
@@ -129,7 +131,7 @@ impl Look<'_> {
             state: line.state,
             exit_status: line.exit_status,
             tracer,
-            frozen: self.frozen(activity),
+            frozen,
             cpu_ns: line.cpu_ns,
             rss: line.rss,
             thread_count: line.threads,
@@ -143,6 +145,9 @@ impl Look<'_> {
             netns: self.netns(),
             accepting,
             cgroup: self.known.cgroup.shown(),
+            cgroup_use: self
+                .meter
+                .read(self.mounts, &self.known.cgroup, self.looking.now),
             python: None,
         })
     }

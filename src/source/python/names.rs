@@ -10,6 +10,8 @@ use crate::snapshot::Thread;
 pub struct ThreadNames {
     /// What py-spy reads and fills.
     pub known: HashMap<u64, Option<String>>,
+    /// Whether they are daemons, by the same, as far as that was read with the names.
+    pub daemons: HashMap<u64, bool>,
     /// Whose names they are; `None` before the first reading.
     threads: Option<Vec<u32>>,
     forgotten_at: Instant,
@@ -24,6 +26,7 @@ impl Default for ThreadNames {
     fn default() -> Self {
         Self {
             known: HashMap::new(),
+            daemons: HashMap::new(),
             threads: None,
             forgotten_at: Instant::now(),
             patience: SHORTEST,
@@ -41,6 +44,7 @@ impl ThreadNames {
         let changed = known.is_none_or(|known| !tids().eq(known.iter().copied()));
         if (changed && age >= SHORTEST) || age >= LONGEST || self.threads.is_none() {
             self.known.clear();
+            self.daemons.clear();
             self.threads = Some(tids().collect());
             self.forgotten_at = Instant::now();
             self.patience = SHORTEST;

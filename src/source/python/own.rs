@@ -158,7 +158,11 @@ impl Attached {
             }
             let mut found = names::names(&mut self.heap, *interpreter).unwrap_or_default();
             for pthread in new {
-                self.names.known.insert(pthread, found.remove(&pthread));
+                let known = found.remove(&pthread);
+                if let Some(daemon) = known.as_ref().and_then(|k| k.daemon) {
+                    self.names.daemons.insert(pthread, daemon);
+                }
+                self.names.known.insert(pthread, known.map(|k| k.name));
             }
         }
     }
@@ -207,6 +211,7 @@ impl Attached {
             let about = About {
                 tid: *tid,
                 name: self.names.known.get(&walked.pthread).cloned().flatten(),
+                daemon: self.names.daemons.get(&walked.pthread).copied(),
                 holds_gil: settled.gils.is_holder(walked.state),
             };
             let frames = self.frames(&places, most);

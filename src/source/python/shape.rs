@@ -20,6 +20,8 @@ pub struct About {
     pub tid: Option<u32>,
     /// Its name, harmless.
     pub name: Option<String>,
+    /// Whether it is a daemon, where that was read.
+    pub daemon: Option<bool>,
     /// It held the GIL.
     pub holds_gil: bool,
 }
@@ -49,6 +51,7 @@ pub fn stack(
     Stack {
         tid: about.tid,
         name: about.name,
+        daemon: about.daemon,
         activity: thread.map_or(Activity::Unknown, |thread| {
             activity_in(thread, runtime.cloned(), &frames)
         }),

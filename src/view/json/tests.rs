@@ -172,6 +172,7 @@ fn activities_have_the_contracts_words() {
         let value = stack(&Stack {
             tid: None,
             name: None,
+            daemon: None,
             activity: of,
             holds_gil: true,
             frames: vec![],

@@ -6,8 +6,17 @@ use super::super::heap::Heap;
 
 const LONGEST: usize = 128;
 
-/// Names by pthread_self(), harmless; `None` if the interpreter has not imported `threading`, or that cannot be read now.
-pub fn names(heap: &mut Heap, interpreter: u64) -> Option<HashMap<u64, String>> {
+/// What `threading` knows of a thread.
+#[derive(Debug)]
+pub struct Known {
+    /// Its name, harmless.
+    pub name: String,
+    /// True if the interpreter's exit does not wait for it.
+    pub daemon: Option<bool>,
+}
+
+/// Names by pthread_self(); `None` if the interpreter has not imported `threading`, or that cannot be read now.
+pub fn names(heap: &mut Heap, interpreter: u64) -> Option<HashMap<u64, Known>> {
     let modules = heap.modules(interpreter)?;
     let threading = heap.module(&modules, "threading")?;
     let active = heap.dict_get(threading, "_active")?;
@@ -18,7 +27,9 @@ pub fn names(heap: &mut Heap, interpreter: u64) -> Option<HashMap<u64, String>> 
         let name = heap.attribute(thread, "_name");
         if let (Some(ident), Some(name)) = (heap.int(ident), name) {
             let name = heap.text(name, LONGEST)?;
-            names.insert(ident.cast_unsigned(), name);
+            let daemon = heap.attribute(thread, "_daemonic");
+            let daemon = daemon.and_then(|flag| heap.int(flag)).map(|flag| flag != 0);
+            names.insert(ident.cast_unsigned(), Known { name, daemon });
         }
     }
     Some(names)

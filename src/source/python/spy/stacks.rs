@@ -130,6 +130,7 @@ fn assemble(
         let about = About {
             tid: trace.os_thread_id.and_then(|tid| u32::try_from(tid).ok()),
             name: trace.thread_name.map(|name| clean(&name, 128)),
+            daemon: None,
             holds_gil,
         };
         let frames = outermost_first(&trace.frames, most);

@@ -66,6 +66,7 @@ fn stacks() -> Stacks {
         list: vec![Stack {
             tid: Some(9),
             name: None,
+            daemon: None,
             activity: Activity::Running,
             holds_gil: true,
             frames: vec![],
