@@ -265,6 +265,25 @@ fn without_a_log_the_listener_in_the_way_tells() {
 }
 
 #[test]
+fn a_zombie_wants_what_it_wanted_while_it_lived() {
+    let mut w = World::new();
+    taken_by_nginx(&mut w);
+    w.other(5, "sh -c while :; do uvicorn shop.main:app; sleep 1; done");
+    for pid in 10..13 {
+        w.start(pid, UVICORN).parent(5).main("@uvicorn | @poll");
+        w.watch(0.4);
+        // It is seen dead before anybody tells of its end, and has no command line any more.
+        w.leave_zombie(pid, 1 << 8);
+        let seen = w.watch(0.5);
+        if pid == 12 {
+            assert_eq!(codes(only(&seen)), ["address-in-use", "crash-loop"]);
+        }
+        w.end(pid, End::Code(1));
+        w.watch(0.5);
+    }
+}
+
+#[test]
 fn gunicorn_that_tries_again_and_again_is_told_too() {
     let mut w = World::new();
     taken_by_nginx(&mut w);

@@ -130,7 +130,14 @@ impl Record {
             if before.exit.last_stack.is_empty() {
                 before.exit.last_stack = exit.last_stack;
             }
+            if before.exit.cmdline.is_empty() {
+                before.exit.cmdline = exit.cmdline;
+            }
             return;
+        }
+        if exit.cmdline.is_empty() && (exit.key == self.root.key || role == Role::Single) {
+            // Of a zombie the kernel shows none, and who takes a root's place runs the same.
+            exit.cmdline.clone_from(&self.root.cmdline);
         }
         let track = history.tracks.get(&exit.key);
         let kill = track.and_then(|t| timeouts::kill(&exit, role, self.kind, &self.root, t));
