@@ -33,6 +33,7 @@ mod oom_loop;
 mod pool_exhausted;
 mod reloader_without_child;
 mod server_thread_died;
+mod socket_permission;
 mod startup;
 mod startup_await;
 mod task_deadlock;
@@ -102,6 +103,7 @@ const RULES: &[Rule] = &[
     accept_queue::examine_growing,
     address::examine_loopback,
     address::examine_ipv6,
+    socket_permission::examine,
     fd_growing::examine,
     loop_off_main_thread::examine,
     backlog_clamped::examine,

@@ -25,6 +25,7 @@ use crate::snapshot::{Gap, Moment, NetNs, Process, ProcessKey, Python, Snapshot,
 mod connections;
 mod ledger;
 mod roster;
+mod socket_files;
 
 /// The cause of a gap while nothing has come of a first reading.
 pub const NOT_READ_YET: &str = "not read yet";
@@ -61,6 +62,7 @@ pub struct Sampler {
     all_at: Moment,
     listening: BTreeSet<u64>,
     connections: connections::Held,
+    socket_files: socket_files::SocketFiles,
 }
 
 const NEWBORN_S: f64 = 10.0;
@@ -97,6 +99,7 @@ impl Sampler {
             all_at: Moment(0),
             listening: BTreeSet::new(),
             connections: connections::Held::default(),
+            socket_files: socket_files::SocketFiles::default(),
         }
     }
 
@@ -305,6 +308,7 @@ impl Sampler {
             wall_ms: clock::wall_ms(),
             processes,
             netns: self.netns.values().cloned().collect(),
+            socket_files: self.socket_files.read(&self.netns, &self.roster, at),
             exits: self.ledger.take_exits(),
             events: self.ledger.source(),
             gaps,
