@@ -29,7 +29,8 @@ pub use process::{
 };
 pub use signal::signal_name;
 pub use socket::{
-    Connection, Connections, Family, Listener, ListenerState, NetNs, TcpCounters, TcpState,
+    Connection, Connections, Family, Listener, ListenerState, NetNs, SocketFile, TcpCounters,
+    TcpState,
 };
 pub use stack::{Activity, Frame, Intent, ReadBy, Stack, Stacks};
 pub use syscall::syscall_name;
@@ -74,6 +75,9 @@ pub struct Snapshot {
     /// One per network namespace that a Python process lives in, and this program's own where it cannot be seen in which one
     /// does; sorted by inode.
     pub netns: Vec<Arc<NetNs>>,
+    /// Files of the unix sockets that Python processes listen on, where they could be seen, sorted by the socket's inode.
+    #[serde(default)]
+    pub socket_files: Vec<SocketFile>,
     /// Processes that ended since the previous snapshot: Python ones and children of Python ones.
     pub exits: Vec<Exit>,
     /// How the program learns of process births and deaths.

@@ -330,6 +330,7 @@ pub(crate) fn scene(diagnosis: Diagnosis, gaps: Vec<Gap>) -> Scene {
         wall_ms: 1_763_647_331_120,
         processes: Vec::new(),
         netns: Vec::new(),
+        socket_files: Vec::new(),
         exits: Vec::new(),
         events: EventSource::Connector,
         inquiries: Inquiries::default(),

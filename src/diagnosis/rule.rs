@@ -41,6 +41,7 @@ mod peer_silent;
 mod pool_exhausted;
 mod reloader_without_child;
 mod server_thread_died;
+mod socket_permission;
 mod startup;
 mod startup_await;
 mod stdin_wait;
@@ -124,6 +125,7 @@ const RULES: &[Rule] = &[
     accept_queue::examine_growing,
     address::examine_loopback,
     address::examine_ipv6,
+    socket_permission::examine,
     fd_growing::examine,
     loop_off_main_thread::examine,
     backlog_clamped::examine,

@@ -83,6 +83,19 @@ pub struct Listener {
     pub uid: u32,
 }
 
+/// The file that stands for a unix socket: who may connect is a matter of its mode and owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketFile {
+    /// Inode of the socket, not of the file.
+    pub inode: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
 /// TCP states, as the kernel numbers them from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -30,6 +30,7 @@ use crate::snapshot::{
 mod connections;
 mod ledger;
 mod roster;
+mod socket_files;
 mod waits;
 
 /// The cause of a gap while nothing has come of a first reading.
@@ -72,6 +73,7 @@ pub struct Sampler {
     listening: BTreeSet<u64>,
     connections: connections::Held,
     waits: WaitReader,
+    socket_files: socket_files::SocketFiles,
 }
 
 const NEWBORN_S: f64 = 10.0;
@@ -111,6 +113,7 @@ impl Sampler {
             listening: BTreeSet::new(),
             connections: connections::Held::default(),
             waits: WaitReader::default(),
+            socket_files: socket_files::SocketFiles::default(),
         }
     }
 
@@ -324,6 +327,7 @@ impl Sampler {
             wall_ms: clock::wall_ms(),
             processes,
             netns: self.netns.values().cloned().collect(),
+            socket_files: self.socket_files.read(&self.netns, &self.roster, at),
             exits: self.ledger.take_exits(),
             events: self.ledger.source(),
             inquiries: Inquiries {

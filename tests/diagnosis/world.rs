@@ -35,6 +35,8 @@ pub struct World {
     listeners: BTreeMap<u64, Listener>,
     /// The network namespace that everything lives in; its sockets are listed apart.
     pub netns: NetNs,
+    /// Files of unix sockets.
+    pub socket_files: Vec<steth::snapshot::SocketFile>,
     burning: BTreeMap<u32, f64>,
     unread: BTreeSet<u32>,
     exits: Vec<Exit>,
@@ -70,6 +72,7 @@ impl World {
                 own: true,
                 somaxconn: None,
             },
+            socket_files: Vec::new(),
             burning: BTreeMap::new(),
             unread: BTreeSet::new(),
             exits: Vec::new(),
@@ -365,6 +368,7 @@ impl World {
                 listeners: self.listeners.values().cloned().collect(),
                 ..self.netns.clone()
             })],
+            socket_files: self.socket_files.clone(),
             exits: std::mem::take(&mut self.exits),
             events: EventSource::Connector,
             inquiries: self.inquiries.clone(),

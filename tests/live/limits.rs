@@ -172,8 +172,8 @@ fn backlog_that_the_kernel_cuts() {
 fn loop_beside_the_main_thread() {
     let python = need!(venv("main", "python"));
     let server = Server::start(&python, &["aside_asgi.py", "{port}"]);
-    server.wait_listens();
-    let verdict = server.check();
+    server.wait_log("Uvicorn running", 1).wait_listens();
+    let verdict = looked_at(&server);
     verdict
         .phase(&["serving"])
         .quiet()

@@ -58,6 +58,7 @@ pub fn scene(
         wall_ms: WALL_MS + (seconds * 1000.0) as i64,
         processes: Vec::new(),
         netns: vec![Arc::new(netns)],
+        socket_files: Vec::new(),
         exits: Vec::new(),
         events: EventSource::Connector,
         inquiries: Inquiries::default(),

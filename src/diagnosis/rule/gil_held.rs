@@ -14,6 +14,10 @@ pub(super) fn examine(case: &Case) -> Verdict {
     let Some((member, track, held)) = held.max_by(|a, b| a.2.total_cmp(&b.2)) else {
         return Verdict::Clear;
     };
+    // Where a quota keeps the holder from running, it keeps the GIL for longer than it would.
+    if matches!(super::cpu_throttled::examine(case), Verdict::Found(_)) {
+        return Verdict::Clear;
+    }
     let told = held >= case.thresholds.standing_s;
     let found = told.then(|| found(case, member, track, held)).flatten();
     found.map_or(Verdict::NotYet, |found| Verdict::Found(Box::new(found)))

@@ -3,6 +3,7 @@
 use super::{Case, Verdict, duration, finding, socket_evidence};
 use crate::diagnosis::history::Track;
 use crate::diagnosis::{Code, Finding, Member, Phase, frames};
+use crate::snapshot::{Activity, Stack};
 
 /// The import stands still: the same place, and no CPU is used.
 pub(super) fn examine_blocked(case: &Case) -> Verdict {
@@ -12,7 +13,7 @@ pub(super) fn examine_blocked(case: &Case) -> Verdict {
     let Some((age, stood)) = long_enough(case, member, track) else {
         return Verdict::NotYet;
     };
-    if stood < case.thresholds.standing_s || is_busy(track) {
+    if stood < case.thresholds.standing_s || is_busy(track) || wants_to_run(case, member) {
         return Verdict::Clear;
     }
     let Some(frame) = member
@@ -89,6 +90,13 @@ fn long_enough(case: &Case, member: &Member, track: &Track) -> Option<(f64, f64)
         && case.observed_s() >= case.thresholds.observed_s
         && track.place.looks >= 3;
     told.then_some((age, stood))
+}
+
+/// A thread that would run and is kept from it by a quota does not stand still by itself.
+fn wants_to_run(case: &Case, member: &Member) -> bool {
+    let runs = |s: &Stack| s.activity == Activity::Running;
+    member.process.main_stack().is_some_and(runs)
+        && matches!(super::cpu_throttled::examine(case), Verdict::Found(_))
 }
 
 fn is_busy(track: &Track) -> bool {

@@ -47,14 +47,15 @@ fn beside_main<'a>(case: &Case, member: &'a Member) -> Option<(&'a Stack, &'a St
         return None;
     }
     let own = |inode: u64| case.listening().any(|l| l.socket.inode == inode);
-    let taken = process.accepting.iter().flatten().filter(|a| own(a.inode));
-    let tids: Vec<u32> = taken.filter_map(|a| a.tid).collect();
+    let mut taken = process.accepting.iter().flatten().filter(|a| own(a.inode));
     let stacks = process.python.as_ref()?.stacks.as_ref()?;
-    let takes = |s: &&Stack| s.tid.is_some_and(|tid| tids.contains(&tid)) && s.tid != main.tid;
-    let stack = stacks
-        .list
-        .iter()
-        .filter(takes)
-        .find(|s| frames::has_loop(s))?;
+    // Between two waits nobody waits in the epoll set: frames of a server's loop tell who will.
+    let takes = |s: &Stack, tid: Option<u32>| match tid {
+        Some(tid) => s.tid == Some(tid),
+        None => kind::by_stack(s) == Some(case.server.kind),
+    };
+    let tid = taken.next()?.tid;
+    let mut others = stacks.list.iter().filter(|s| s.tid != main.tid);
+    let stack = others.find(|s| frames::has_loop(s) && takes(s, tid))?;
     Some((main, stack))
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use steth::diagnosis::{Code, Diagnosis, Severity};
-use steth::snapshot::{Activity, Connections, Family, FdClasses};
+use steth::snapshot::{Activity, Connections, Family, FdClasses, SocketFile};
 
 use super::{check, fires};
 use crate::fleet;
@@ -261,6 +261,60 @@ fn backlog_clamped() {
                     100,
                 );
                 w.watch(1.0)
+            }),
+        ],
+    );
+}
+
+#[test]
+fn socket_permission() {
+    fn on_unix(w: &mut World, mode: u32) {
+        fleet::uvicorn(w);
+        w.close(500);
+        w.listen_unix(501, "/run/shop/api.sock");
+        w.p(10).holds(501).accepts(501);
+        w.socket_files = vec![SocketFile {
+            inode: 501,
+            mode,
+            uid: 1000,
+            gid: 1000,
+        }];
+    }
+    check(
+        Code::SocketPermission,
+        &[fires(
+            "as the umask has it",
+            |w| {
+                on_unix(w, 0o755);
+                w.watch(1.0)
+            },
+            Severity::Info,
+            None,
+            &["only uid 1000 and root", "unix:/run/shop/api.sock", "0755"],
+        )],
+        &[
+            ("for the group", |w| {
+                on_unix(w, 0o770);
+                w.watch(2.0)
+            }),
+            ("for everybody", |w| {
+                on_unix(w, 0o666);
+                w.watch(2.0)
+            }),
+            ("not seen", |w| {
+                on_unix(w, 0o755);
+                w.socket_files.clear();
+                w.watch(2.0)
+            }),
+            ("a manager's private socket", |w| {
+                fleet::gunicorn_sync(w);
+                w.socket_files = vec![SocketFile {
+                    inode: 501,
+                    mode: 0o600,
+                    uid: 1000,
+                    gid: 1000,
+                }];
+                w.watch(2.0)
             }),
         ],
     );

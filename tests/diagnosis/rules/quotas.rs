@@ -111,6 +111,28 @@ fn the_quota_comes_before_what_it_slows_down() {
     );
 }
 
+/// A thread that is kept from running stands still, and neither its import nor the GIL is to blame.
+#[test]
+fn a_quota_is_not_taken_for_something_else() {
+    let mut w = World::new();
+    importing(&mut w, 40.0);
+    w.p(10).doing(Activity::Running).thread(
+        9_000,
+        "beat",
+        "@thread | beat /srv/shop/beat.py:4",
+        Activity::Gil,
+    );
+    holds(&mut w, 10, 10);
+    let seen = w.watch_while(6.0, |w, t| reads(w, 10, t, 10));
+    let server = crate::world::only(&seen);
+    assert_eq!(
+        crate::world::codes(server),
+        ["cpu-throttled"],
+        "{:?}",
+        server.findings
+    );
+}
+
 /// The cgroup of everybody has seen so many kills.
 fn kills(w: &mut World, pids: &[u32], oom_kills: u64) {
     let read = Arc::new(CgroupUse {
@@ -127,14 +149,15 @@ fn kills(w: &mut World, pids: &[u32], oom_kills: u64) {
     }
 }
 
+const HUNGRY: &str =
+    "@gunicorn-load | <module> /srv/shop/wsgi.py:3 | load_table /srv/shop/table.py:9";
+
 /// gunicorn, whose worker 11 is killed once a second, and a new one takes its place under the next pid.
 fn replaces(w: &mut World, how: End, counted: fn(u64) -> u64) -> steth::diagnosis::Diagnosis {
     fleet::gunicorn_master(w);
     w.watch(0.5);
     let mut pid = 11;
-    fleet::gunicorn_child(w, pid)
-        .main("@gunicorn-load")
-        .holds(500);
+    fleet::gunicorn_child(w, pid).main(HUNGRY).holds(500);
     let mut deaths = 0;
     w.watch_while(4.0, move |w, t| {
         if t % 10 == 5 {
@@ -142,9 +165,7 @@ fn replaces(w: &mut World, how: End, counted: fn(u64) -> u64) -> steth::diagnosi
             pid += 1;
             deaths += 1;
             let now = w.now;
-            fleet::gunicorn_child(w, pid)
-                .main("@gunicorn-load")
-                .holds(500);
+            fleet::gunicorn_child(w, pid).main(HUNGRY).holds(500);
             w.born(pid, now);
         }
         kills(w, &[10, pid], 7 + counted(deaths));
@@ -159,7 +180,7 @@ fn oom_loop() {
             "workers that need more than there is",
             |w| replaces(w, End::Signal(9), |deaths| deaths),
             Severity::Critical,
-            None,
+            Some("load_table"),
             &["limit of 256 MiB", "4 processes killed by SIGKILL"],
         )],
         &[
