@@ -21,6 +21,8 @@ use crate::source::python::heap::is_pointer;
 pub struct Chain {
     /// One for each coroutine or generator.
     pub links: Vec<Link>,
+    /// The objects between them and at the end, such as `FutureIter`.
+    pub passed: Vec<u64>,
     /// Why there are no more.
     pub end: End,
 }
@@ -95,6 +97,7 @@ impl Look<'_> {
         let begin = |&start: &u64| Walk {
             chain: Chain {
                 links: Vec::with_capacity(8),
+                passed: Vec::new(),
                 end: End::Broken,
             },
             next: start,
@@ -145,8 +148,10 @@ impl Look<'_> {
             Step::Last(place, end) => (Some(place), Err(end)),
             Step::End(end) => (None, Err(end)),
         };
-        let link = place.map(|place| Link { object, place });
-        walk.chain.links.extend(link);
+        match place {
+            Some(place) => walk.chain.links.push(Link { object, place }),
+            None => walk.chain.passed.push(object),
+        }
         match next {
             Ok(next) => {
                 walk.next = next;

@@ -74,11 +74,17 @@ impl Look<'_> {
         self.note_running(&coroutines, &chains);
         self.prefetch(&tasks, &chains);
         let mut list = Vec::with_capacity(tasks.len());
-        for (task, chain) in tasks.iter().zip(&chains) {
-            match self.judge(task, chain, stacks) {
-                Read::Right(task) => list.push(task),
+        let judged: Vec<Read> = tasks
+            .iter()
+            .zip(&chains)
+            .map(|(task, chain)| self.judge(task, chain, stacks))
+            .collect();
+        let moved = self.moved(&tasks, &chains, stacks);
+        for ((task, read), moved) in tasks.iter().zip(judged).zip(moved) {
+            match read {
+                Read::Right(read) if !moved => list.push(read),
                 Read::Over => {}
-                Read::Torn => torn.push(task.addr),
+                Read::Right(_) | Read::Torn => torn.push(task.addr),
             }
         }
         for addr in torn {
@@ -145,9 +151,20 @@ impl Look<'_> {
         if task.state == Progress::Done {
             return Read::Over;
         }
-        match self.walk(&[task.coroutine]).first() {
-            Some(chain) => self.judge(&task, chain, stacks),
-            None => Read::Torn,
+        let chains = self.walk(&[task.coroutine]);
+        let Some(chain) = chains.first() else {
+            return Read::Torn;
+        };
+        let threads: Vec<u64> = stacks.iter().map(|stack| stack.thread).collect();
+        let stacks = match chain.end {
+            End::Executing => self.stacks(&threads),
+            _ => Vec::new(),
+        };
+        let read = self.judge(&task, chain, &stacks);
+        let moved = self.moved(&[task], &chains, &stacks);
+        match read {
+            Read::Right(_) if moved.contains(&true) => Read::Torn,
+            read => read,
         }
     }
 

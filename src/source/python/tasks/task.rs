@@ -51,9 +51,10 @@ impl Look<'_> {
             addr,
             event_loop: self.heap.pointer_in(addr, fields.loop_)?,
             state: self.progress(addr)?,
-            coroutine: self.heap.u64_in(addr, fields.coro)?,
+            // Without these two it is being made, where another one was before.
+            coroutine: self.heap.pointer_in(addr, fields.coro)?,
             waiter: self.heap.pointer_in(addr, fields.waiter),
-            name: self.heap.pointer_in(addr, fields.name),
+            name: Some(self.heap.pointer_in(addr, fields.name)?),
         })
     }
 
