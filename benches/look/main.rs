@@ -14,13 +14,15 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-mod cost;
+#[path = "../support/mod.rs"]
+mod measure;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cost::{cpu_of_pid, cpu_to_run, median};
+use measure::cost::{cpu_of_pid, cpu_to_run, median_of};
+use measure::{heading, row, wanted};
 use support::python::{any, venv};
 use support::server::Server;
 use support::terminal::Terminal;
@@ -29,12 +31,7 @@ const SERVERS: usize = 50;
 const STETH: &str = env!("CARGO_BIN_EXE_steth");
 
 fn main() {
-    let asked: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
-        .collect();
-    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|one| one == name);
-    println!("{:<52} {:>11} {:>11} {:>9}", "", "steth", "peer", "ratio");
+    heading("peer");
     let needs_farm = ["look", "live", "paint"];
     if needs_farm.into_iter().any(wanted) {
         let farm = farm();
@@ -51,15 +48,6 @@ fn main() {
     if wanted("watched") {
         watched();
     }
-}
-
-fn row(what: &str, ours: f64, peer: Option<f64>, unit: &str) {
-    let cell = |value: f64| format!("{value:.2} {unit}");
-    let (theirs, ratio) = match peer {
-        Some(peer) => (cell(peer), format!("1 : {:.2}", peer / ours.max(1e-9))),
-        None => ("-".to_owned(), "-".to_owned()),
-    };
-    println!("{what:<52} {:>11} {theirs:>11} {ratio:>9}", cell(ours));
 }
 
 /// Fifty quiet servers of three threads each.
@@ -83,11 +71,11 @@ fn one_look(farm: &[Server]) {
             &[0, 1],
         )
     };
-    let ours = median(5, || check("0s"));
+    let ours = median_of(5, || check("0s"));
     // Quiet processes are looked at once a second: what a longer check costs more is the price of so many looks.
-    let later = median(3, || (check("10s") - ours).max(0.0) / 10.0);
+    let later = median_of(3, || (check("10s") - ours).max(0.0) / 10.0);
     let peer = py_spy().map(|py_spy| {
-        median(3, || {
+        median_of(3, || {
             let dump = |server: &Server| {
                 let pid = server.pid.to_string();
                 cpu_to_run(
@@ -164,8 +152,8 @@ fn first_paint() {
     }
     let mut headers = headers.into_iter();
     let mut phases = phases.into_iter();
-    let first = median(5, || headers.next().expect("five were taken"));
-    let all = median(5, || phases.next().expect("five were taken"));
+    let first = median_of(5, || headers.next().expect("five were taken"));
+    let all = median_of(5, || phases.next().expect("five were taken"));
     row("first paint with the table's header", first, None, "ms");
     row("all 50 phases on screen", all, None, "ms");
 }

@@ -17,26 +17,24 @@
 mod support;
 
 mod hostile;
+#[path = "../support/mod.rs"]
+mod measure;
 
-use std::fs;
 use std::time::Duration;
 
 use py_spy::PythonSpy;
 use py_spy::config::{Config, LockingStrategy};
 use steth::source::python::StackReader;
 
+use measure::cost::{cpu_of, median, resident};
+use measure::{heading, row, wanted};
 use support::{Interpreter, Target, request};
 
 const PROCESSES: usize = 50;
 const SAMPLES: u32 = 2000;
 
 fn main() {
-    let asked: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
-        .collect();
-    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|one| one == name);
-    println!("{:<58} {:>11} {:>11} {:>9}", "", "steth", "py-spy", "ratio");
+    heading("py-spy");
     if wanted("sample") {
         for version in ["3.8", "3.11", "3.13"] {
             sample(version);
@@ -48,15 +46,6 @@ fn main() {
     if wanted("hostile") {
         hostile::rates();
     }
-}
-
-fn row(what: &str, ours: f64, peer: Option<f64>, unit: &str) {
-    let cell = |value: f64| format!("{value:.1} {unit}");
-    let (theirs, ratio) = match peer {
-        Some(peer) => (cell(peer), format!("1 : {:.1}", peer / ours.max(1e-9))),
-        None => ("-".to_owned(), "-".to_owned()),
-    };
-    println!("{what:<58} {:>11} {theirs:>11} {ratio:>9}", cell(ours));
 }
 
 fn installed(version: &str) -> Option<Interpreter> {
@@ -157,35 +146,4 @@ fn look(reader: &mut StackReader, targets: &[Target]) -> f64 {
         assert_eq!(answers.len(), targets.len());
         assert!(answers.iter().all(|answer| answer.result.is_ok()));
     })
-}
-
-/// Seconds of CPU time of this process that one round takes.
-fn cpu_of(rounds: u32, round: &mut dyn FnMut()) -> f64 {
-    let before = own_cpu();
-    for _ in 0..rounds {
-        round();
-    }
-    (own_cpu() - before) / f64::from(rounds)
-}
-
-fn own_cpu() -> f64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `time` is a live timespec that the call writes and does not keep.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
-/// Bytes of this process that are in memory.
-fn resident() -> f64 {
-    let statm = fs::read_to_string("/proc/self/statm").expect("readable");
-    let pages: f64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    4096.0 * pages
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }

@@ -24,6 +24,8 @@ mod files;
 mod heap;
 mod identity;
 mod layout;
+#[cfg(test)]
+mod lies;
 mod locals;
 mod maps;
 mod names;

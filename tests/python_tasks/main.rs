@@ -12,4 +12,5 @@ mod targets;
 #[path = "../support/python_tasks/mod.rs"]
 mod tasks;
 
+mod busy;
 mod matrix;

@@ -39,17 +39,19 @@ impl Identity {
         let hint = version_in_name(&files.name);
         let is_free = hint.as_ref().is_some_and(|(_, is_free)| *is_free);
         let mut pages = Pages::of_process(pid);
-        let head: [u8; 16] = pages
-            .now(runtime.start)
+        // Cookie, version and flag in one: a process that ends between two reads would be another kind of build.
+        let head = pages
+            .now::<24>(runtime.start)
             .map_err(|error| StackError::from_io(pid, &error))?;
-        let told = if head.starts_with(&COOKIE) {
-            let hex = pages.u32(runtime.start + 8).unwrap_or(0);
+        let (words, _) = head.as_chunks::<8>();
+        let [cookie, version, flag] = <[[u8; 8]; 3]>::try_from(words).unwrap_or_default();
+        let told = if cookie == COOKIE {
+            let hex = u64::from_ne_bytes(version) as u32;
             Version::from_hex(hex)
         } else {
             exported(pid, files)
         };
-        let flag = pages.u64(runtime.start + 16);
-        if is_free || head.starts_with(&COOKIE) && flag != Some(0) {
+        if is_free || cookie == COOKIE && flag != [0; 8] {
             return Err(unsupported("free-threaded python", told.as_ref(), hint));
         }
         if files.is_debug() {

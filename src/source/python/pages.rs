@@ -22,6 +22,7 @@ use std::sync::Arc;
 use crate::source::memory::{MOST_PIECES, Piece};
 
 mod blocks;
+mod changed;
 mod hash;
 mod live;
 mod read;

@@ -7,8 +7,8 @@
 //!                                                                           ▼ yes
 //!                                        wait · entered · awaiter: what for, in which blocks, for whom
 //! ```
-//! The target runs meanwhile. A task whose coroutines do not lead to the future that it says it waits for was read in two moments, and
-//! is not shown. Everything is bounded: tasks, links, containers, and the work of one snapshot as a whole.
+//! The target runs meanwhile. A task whose coroutines do not lead to the future that it says it waits for, or that is not the same when it
+//! is looked at once more, was read in two moments, and is not shown. Everything is bounded: tasks, links, containers, and the work of one snapshot as a whole.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -30,6 +30,7 @@ mod event_loop;
 mod frame;
 mod image;
 mod kind;
+mod moved;
 mod pool;
 mod probe;
 mod resource;

@@ -211,7 +211,7 @@ impl Heap {
                 (bytes.checked_add(32)?, size, 1)
             }
         };
-        (units < 1 << 30).then_some((at, units * unit))
+        (units < 1 << 30).then(|| (at, units * unit))
     }
 
     fn prologue(&mut self, addr: u64) -> Option<u64> {

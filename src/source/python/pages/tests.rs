@@ -185,3 +185,25 @@ fn a_live_process_is_read_and_a_dead_one_is_an_error() {
         Some(libc::ESRCH)
     );
 }
+
+#[test]
+fn what_has_changed_since_is_told_and_nothing_held_changes() {
+    let mut still = pages(true);
+    for page in [3, 4, 20] {
+        still.u8(page * AT).unwrap();
+    }
+    let calls = still.calls;
+    let changes = still
+        .changes(&[(3 * AT, 5000), (20 * AT, 8), (50 * AT, 8)])
+        .unwrap();
+    assert_eq!(still.calls, calls + 1, "all with one call");
+    assert!(!changes.touch(3 * AT, 5000) && !changes.touch(50 * AT, 8));
+
+    let mut moving = Pages::new(Box::new(Clock::default()), 10);
+    assert_eq!((moving.u64(AT), moving.u64(5 * AT)), (Some(0), Some(1)));
+    let changes = moving.changes(&[(AT + 100, 8), (3 * AT, 8)]).unwrap();
+    assert!(changes.touch(AT + 64, 1) && changes.touch(AT + 127, 8));
+    assert!(!changes.touch(AT + 128, 8), "nobody asked for it");
+    assert!(!changes.touch(3 * AT, 8), "it was not held");
+    assert_eq!(moving.u64(AT + 104), Some(0));
+}

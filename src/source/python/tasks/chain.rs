@@ -20,8 +20,17 @@ use crate::source::python::heap::is_pointer;
 #[derive(Debug, Default)]
 pub struct Chains {
     links: Vec<(Link, Option<usize>)>,
-    /// The innermost link and the end of each.
-    tails: Vec<(Option<usize>, End)>,
+    /// The objects between links and at the ends, such as `FutureIter`, each with the one before it.
+    passed: Vec<(u64, Option<usize>)>,
+    tails: Vec<Tail>,
+}
+
+/// Where one of them ends.
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    link: Option<usize>,
+    passed: Option<usize>,
+    end: End,
 }
 
 /// The coroutines of a task, outermost first.
@@ -101,20 +110,31 @@ enum Step {
 impl Chains {
     /// One of them.
     pub fn chain(&self, at: usize) -> Chain<'_> {
-        let (tail, end) = self.tails.get(at).copied().unwrap_or((None, End::Broken));
-        let mut links: Vec<&Link> = self.inward_out(tail).collect();
+        let tail = self.tails.get(at).copied().unwrap_or(Tail::BROKEN);
+        let mut links: Vec<&Link> = self.inward_out(tail.link).collect();
         links.reverse();
+        let end = tail.end;
         Chain { links, end }
     }
 
     /// How each ends, in the order of their starts.
     pub fn ends(&self) -> impl Iterator<Item = End> {
-        self.tails.iter().map(|tail| tail.1)
+        self.tails.iter().map(|tail| tail.end)
+    }
+
+    /// The objects that one of them goes through beside its links.
+    pub fn passed(&self, at: usize) -> impl Iterator<Item = u64> {
+        let mut next = self.tails.get(at).and_then(|tail| tail.passed);
+        std::iter::from_fn(move || {
+            let (object, before) = self.passed.get(next?)?;
+            next = *before;
+            Some(*object)
+        })
     }
 
     /// Their innermost links.
     pub fn leaves(&self) -> impl Iterator<Item = &Link> {
-        let tails = self.tails.iter().filter_map(|tail| tail.0);
+        let tails = self.tails.iter().filter_map(|tail| tail.link);
         tails
             .filter_map(|at| self.links.get(at))
             .map(|link| &link.0)
@@ -131,21 +151,37 @@ impl Chains {
 
     fn add(&mut self, at: usize, link: Link) {
         let number = self.links.len();
-        if let Some((tail, _)) = self.tails.get_mut(at) {
-            self.links.push((link, tail.replace(number)));
+        if let Some(tail) = self.tails.get_mut(at) {
+            self.links.push((link, tail.link.replace(number)));
+        }
+    }
+
+    fn pass(&mut self, at: usize, object: u64) {
+        let number = self.passed.len();
+        if let Some(tail) = self.tails.get_mut(at) {
+            self.passed.push((object, tail.passed.replace(number)));
         }
     }
 
     fn end(&mut self, at: usize, end: End) {
         if let Some(tail) = self.tails.get_mut(at) {
-            tail.1 = end;
+            tail.end = end;
         }
     }
 
     fn has(&self, at: usize, object: u64) -> bool {
-        let tail = self.tails.get(at).and_then(|tail| tail.0);
+        let tail = self.tails.get(at).and_then(|tail| tail.link);
         self.inward_out(tail).any(|link| link.object == object)
     }
+}
+
+impl Tail {
+    /// Of a chain of which nothing is known.
+    const BROKEN: Self = Self {
+        link: None,
+        passed: None,
+        end: End::Broken,
+    };
 }
 
 impl Look<'_> {
@@ -153,7 +189,8 @@ impl Look<'_> {
     pub fn walk(&mut self, starts: &[u64]) -> Chains {
         let mut chains = Chains {
             links: Vec::with_capacity(4 * starts.len()),
-            tails: vec![(None, End::Broken); starts.len()],
+            passed: Vec::new(),
+            tails: vec![Tail::BROKEN; starts.len()],
         };
         let begin = |(at, &next): (usize, &u64)| Walk { at, next };
         let mut active: Vec<Walk> = starts.iter().enumerate().map(begin).collect();
@@ -196,8 +233,9 @@ impl Look<'_> {
             Step::Last(place, end) => (Some(place), Err(end)),
             Step::End(end) => (None, Err(end)),
         };
-        if let Some(place) = place {
-            chains.add(at, Link { object, place });
+        match place {
+            Some(place) => chains.add(at, Link { object, place }),
+            None => chains.pass(at, object),
         }
         match next {
             Ok(next) => {

@@ -74,11 +74,17 @@ impl Look<'_> {
         self.note_running(&coroutines, &chains);
         self.prefetch(&tasks, &chains);
         let mut list = Vec::with_capacity(tasks.len());
-        for (at, task) in tasks.iter().enumerate() {
-            match self.judge(task, &chains.chain(at), stacks) {
-                Read::Right(task) => list.push(task),
+        let judged: Vec<Read> = tasks
+            .iter()
+            .enumerate()
+            .map(|(at, task)| self.judge(task, &chains.chain(at), stacks))
+            .collect();
+        let moved = self.moved(&tasks, &chains, stacks);
+        for ((task, read), moved) in tasks.iter().zip(judged).zip(moved) {
+            match read {
+                Read::Right(read) if !moved => list.push(read),
                 Read::Over => {}
-                Read::Torn => torn.push(task.addr),
+                Read::Right(_) | Read::Torn => torn.push(task.addr),
             }
         }
         for addr in torn {
@@ -146,7 +152,18 @@ impl Look<'_> {
             return Read::Over;
         }
         let chains = self.walk(&[task.coroutine]);
-        self.judge(&task, &chains.chain(0), stacks)
+        let chain = chains.chain(0);
+        let threads: Vec<u64> = stacks.iter().map(|stack| stack.thread).collect();
+        let stacks = match chain.end {
+            End::Executing => self.stacks(&threads),
+            _ => Vec::new(),
+        };
+        let read = self.judge(&task, &chain, &stacks);
+        let moved = self.moved(&[task], &chains, &stacks);
+        match read {
+            Read::Right(_) if moved.contains(&true) => Read::Torn,
+            read => read,
+        }
     }
 
     /// Whether the parts of a task are of one moment; if so, all that there is to say of it.

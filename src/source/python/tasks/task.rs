@@ -62,9 +62,10 @@ impl Look<'_> {
             addr,
             event_loop: image.pointer(0, fields.loop_)?,
             state: progress(image.i32(0, fields.state)?)?,
-            coroutine: image.u64(0, fields.coro)?,
+            // Without these two it is being made, where another one was before.
+            coroutine: image.pointer(0, fields.coro)?,
             waiter: image.pointer(0, fields.waiter),
-            name: image.pointer(0, fields.name),
+            name: Some(image.pointer(0, fields.name)?),
         })
     }
 

@@ -1,4 +1,4 @@
-//! CPU time of processes: of one that is run to its end, and of one that lives.
+//! CPU time of processes: of one that is run to its end, of one that lives, of this one; and its memory.
 
 use std::process::{Command, Stdio};
 
@@ -48,9 +48,39 @@ pub fn cpu_of_pid(pid: u32) -> f64 {
     (tick(11) + tick(12)) / per_second
 }
 
+/// Seconds of CPU time of this process that one round takes.
+pub fn cpu_of(rounds: u32, round: &mut dyn FnMut()) -> f64 {
+    let before = own_cpu();
+    for _ in 0..rounds {
+        round();
+    }
+    (own_cpu() - before) / f64::from(rounds)
+}
+
+fn own_cpu() -> f64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a live timespec that the call writes and does not keep.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Bytes of this process that are in memory.
+pub fn resident() -> f64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("readable");
+    let pages = statm.split(' ').nth(1).and_then(|n| n.parse().ok());
+    4096.0 * pages.unwrap_or(0.0_f64)
+}
+
 /// The median of some measurements.
-pub fn median(times: usize, mut measure: impl FnMut() -> f64) -> f64 {
-    let mut all: Vec<f64> = (0..times).map(|_| measure()).collect();
+pub fn median_of(times: usize, mut measure: impl FnMut() -> f64) -> f64 {
+    median((0..times).map(|_| measure()).collect())
+}
+
+/// The one in the middle.
+pub fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
-    all[times / 2]
+    all[all.len() / 2]
 }
