@@ -45,17 +45,17 @@ fn main() {
 }
 
 fn measure(count: &str) {
-    let (python, peer) = match Python::of("3.14") {
-        Ok(python) => (python, support::python::root_with("3.14").ok()),
+    let (python, has_peer) = match Python::of("3.14") {
+        Ok(python) => (python.seeing_proc(), true),
         Err(reason) => {
             println!("no peer: {reason}");
-            (Python::any().expect("a Python of this machine"), None)
+            (Python::any().expect("a Python of this machine"), false)
         }
     };
     let mut target = python.start("many.py", &[count]);
     assert!(target.line().starts_with('{'));
     target.settle();
-    let theirs = peer.map(|root| Peer::measure(&root, &target));
+    let theirs = has_peer.then(|| Peer::measure(&target));
     let what = |which: &str| format!("{count} tasks, chains of five with lines, {which}");
     let whole = theirs.as_ref().map(|peer| peer.whole);
     row(
@@ -112,21 +112,18 @@ struct Peer {
 }
 
 impl Peer {
-    fn measure(root: &std::path::Path, target: &Target) -> Self {
-        let run = |args: &str| {
-            // It looks into /proc, which its root need not have: a mount of its own.
-            let script = format!(
-                "mount -t proc proc {0}/proc && exec chroot {0} /usr/bin/python3.14 {args}",
-                root.display()
-            );
-            let mut command = Command::new("unshare");
-            command.args(["--mount", "sh", "-c", &script]);
+    fn measure(target: &Target) -> Self {
+        let pid = target.pid().to_string();
+        let run = |args: &[&str]| {
+            // It opens the files that the target's maps name, and so must have its root and mounts.
+            let mut command = Command::new("nsenter");
+            command.args(["--target", &pid, "--mount", "--root"]);
+            command.arg("/usr/bin/python3.14").args(args);
             cpu_to_run(&mut command, &[0])
         };
-        let ps = format!("-m asyncio ps {}", target.pid());
         Self {
-            whole: median_of(PEER_RUNS, || run(&ps)),
-            start: median_of(PEER_RUNS, || run("-c 'import asyncio.tools'")),
+            whole: median_of(PEER_RUNS, || run(&["-m", "asyncio", "ps", &pid])),
+            start: median_of(PEER_RUNS, || run(&["-c", "import asyncio.tools"])),
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Python {
     path: PathBuf,
     /// The root that it runs in, if not ours.
     root: Option<PathBuf>,
+    /// Whether its root gets a /proc, in a mount namespace of its own.
+    sees_proc: bool,
 }
 
 impl Python {
@@ -23,6 +25,7 @@ impl Python {
             return Ok(Self {
                 path: format!("/usr/bin/python{version}").into(),
                 root: Some(root_with(version)?),
+                sees_proc: false,
             });
         }
         interpreter(version).map(Self::here)
@@ -54,7 +57,11 @@ impl Python {
     }
 
     fn here(path: PathBuf) -> Self {
-        Self { path, root: None }
+        Self {
+            path,
+            root: None,
+            sees_proc: false,
+        }
     }
 
     /// A command that runs it, as the very process that is started.
@@ -62,9 +69,22 @@ impl Python {
         let Some(root) = &self.root else {
             return Command::new(&self.path);
         };
-        let mut command = Command::new("chroot");
+        let mut command = Command::new(if self.sees_proc { "unshare" } else { "chroot" });
+        if self.sees_proc {
+            let enter = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
+            command.args(["--mount", "sh", "-c", enter]);
+        }
         command.arg(root).arg(&self.path);
         command
+    }
+
+    /// The same with a /proc in its root: for tools that look at processes from there.
+    #[allow(dead_code, reason = "the bench uses it")]
+    pub fn seeing_proc(self) -> Self {
+        Self {
+            sees_proc: true,
+            ..self
+        }
     }
 
     /// Starts a script of this directory; the others lie beside it.
