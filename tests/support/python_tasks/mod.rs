@@ -79,6 +79,7 @@ impl Python {
     }
 
     /// The same with a /proc in its root: for tools that look at processes from there.
+    #[allow(dead_code, reason = "the bench uses it")]
     pub fn seeing_proc(self) -> Self {
         Self {
             sees_proc: true,
