@@ -20,4 +20,6 @@ def keep_books():
 web = threading.Thread(target=answer, args=(sys.argv[1], int(sys.argv[2])), name="kiosk-web")
 web.daemon = True
 web.start()
+# Time to come up; what two threads write at once would be one muddle.
+web.join(10)
 keep_books()
