@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::ended_thread;
 use super::history::History;
-use super::kind::{self, Helper, Intent};
+use super::kind::{Helper, Intent};
 use super::traits::Traits;
 use super::{Kind, Role};
 use crate::snapshot::{Listener, ListenerState, Process, ProcessKey, Snapshot};
@@ -245,10 +245,7 @@ impl Sorter<'_> {
             .filter(|k| *k != Kind::HttpServer)
             .or(traits.main_kind);
         proved
-            .or_else(|| {
-                self.accepts_for_itself(process)
-                    .then(|| kind::by_loop(process))
-            })
+            .or_else(|| self.accepts_for_itself(process).then_some(traits.by_loop))
             .or_else(|| self.kind_of_children(process))
             // Who has accepted for a server stays one, also when it has closed its listener to end.
             .or(track.and_then(|t| t.intends.or(t.served)))
@@ -275,7 +272,7 @@ impl Sorter<'_> {
                 (alike && !traits.pool_child).then_some((child, traits))
             })
             .find_map(|(child, traits)| {
-                let serves = || self.accepts_for_itself(child).then(|| kind::by_loop(child));
+                let serves = || self.accepts_for_itself(child).then_some(traits.by_loop);
                 let proved = traits.kind.filter(|k| *k != Kind::HttpServer);
                 proved.or(traits.main_kind).or_else(serves)
             })

@@ -87,7 +87,16 @@ pub fn intent(cmdline: &[String]) -> Intent {
         .split_once(": ")
         .map_or(first.as_str(), |(name, _)| name);
     let name = base_name(program).trim_end_matches(".py");
-    by_name(name, first, args.get(1..).unwrap_or(&[]))
+    let rest = args.get(1..).unwrap_or(&[]);
+    match by_name(name, first, rest) {
+        // Django's manage.py by another name.
+        Intent::Unknown
+            if first.ends_with(".py") && rest.first().is_some_and(|w| w == "runserver") =>
+        {
+            by_name("manage", first, rest)
+        }
+        told => told,
+    }
 }
 
 fn inline_code(code: &str) -> Intent {
@@ -259,6 +268,11 @@ mod tests {
                 "python manage.py runserver 0:80",
                 Intent::Serves(Kind::Django),
             ),
+            (
+                "python tools/shop_admin.py runserver",
+                Intent::Serves(Kind::Django),
+            ),
+            ("python tools/shop_admin.py migrate", Intent::Unknown),
             ("python manage.py migrate", Intent::Works),
             ("python -m flask --app x run", Intent::Serves(Kind::Flask)),
             ("python -m flask routes", Intent::Unknown),

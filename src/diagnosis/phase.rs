@@ -67,7 +67,7 @@ impl Evidence<'_> {
             let closed = accepted && role != Role::Master;
             if closed
                 || draining::has_clients(process, self.asked, self.listeners)
-                || draining::ends(process)
+                || track.map_or_else(|| draining::ends(process), |t| t.traits.ends)
             {
                 return Phase::Draining;
             }

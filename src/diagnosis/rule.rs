@@ -168,12 +168,24 @@ impl<'a> Case<'a> {
     /// watches has its server's phase, and nothing to do with why it lasts.
     pub fn boots(&self, wanted: Phase) -> Option<(&'a Member, &'a Track)> {
         let imports = |m: &Member| m.process.main_stack().is_some_and(frames::is_importing);
-        let boots = |m: &&Member| phase::works(m.role) || m.role != Role::Helper && imports(m);
+        let boots = |m: &&Member| {
+            phase::works(m.role) || m.role != Role::Helper && imports(m) || self.boots_alone(m)
+        };
         let candidates = self.server.members.iter().filter(|m| m.phase == wanted);
-        let oldest = candidates
-            .filter(boots)
-            .min_by_key(|m| (!phase::works(m.role), m.process.key.start_time))?;
+        let oldest = candidates.filter(boots).min_by_key(|m| {
+            (
+                !self.boots_alone(m) && !phase::works(m.role),
+                m.process.key.start_time,
+            )
+        })?;
         Some((oldest, self.track(oldest)?))
+    }
+
+    /// True of a root whose main thread does work of its own: what it has started beside it is not what it waits for.
+    fn boots_alone(&self, member: &Member) -> bool {
+        let is_root = member.process.key == self.server.root;
+        let own = |t: &Track| !t.traits.supervises && !t.traits.waits_for_others;
+        is_root && self.track(member).is_some_and(own)
     }
 
     /// What is remembered of a member.

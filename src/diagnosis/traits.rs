@@ -2,7 +2,7 @@
 
 use super::framework::{self, Says};
 use super::kind::{self, Helper, Intent};
-use super::{Kind, frames};
+use super::{Kind, draining, frames};
 use crate::snapshot::{Process, Stack};
 
 /// Facts that roles and phases are told from.
@@ -14,6 +14,10 @@ pub struct Traits {
     pub kind: Option<Kind>,
     /// The kind that frames on the main thread prove.
     pub main_kind: Option<Kind>,
+    /// The kind that it is if its sockets alone prove that it serves.
+    pub by_loop: Kind,
+    /// Its main thread is on its way out.
+    pub ends: bool,
     /// A child of a pool, a manager or a tracker of multiprocessing.
     pub pool_child: bool,
     /// Its main thread watches over other processes, and serves nobody itself.
@@ -41,6 +45,8 @@ impl Traits {
             intent,
             kind: stacks.and_then(|s| kind::by_frames(s)),
             main_kind: main.and_then(kind::by_stack),
+            by_loop: kind::by_loop(process),
+            ends: draining::ends(process),
             pool_child: on_main(Says::Helps) || on_main(Says::Forks) && !on_main(Says::Forked),
             supervises: !runs_server && on_main(Says::Supervises),
             runs_server,
@@ -73,6 +79,9 @@ fn waits_for_others(main: &Stack) -> bool {
         "select",
     ];
     let Some(leaf) = main.leaf() else { return true };
+    if leaf.file.contains("/multiprocessing/popen_") {
+        return true;
+    }
     let waits = leaf
         .function
         .rsplit('.')

@@ -59,7 +59,7 @@ fn serving(server: &Server) -> String {
         n => format!("{n} processes are ready to accept"),
     };
     let queue = if waiting == 0 {
-        "nobody waits".to_owned()
+        "nobody waits in its queue".to_owned()
     } else {
         format!("{} in the queue", count(waiting as usize, "connection"))
     };

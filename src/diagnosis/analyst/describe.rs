@@ -40,7 +40,8 @@ impl Analyst {
             return Arc::new(empty_server(id, family, at));
         };
         record.note_members(family, snapshot, history);
-        let ending = draining::ends(&family.root);
+        let root = history.tracks.get(&family.root.key);
+        let ending = root.map_or_else(|| draining::ends(&family.root), |t| t.traits.ends);
         let evidence = Evidence {
             at,
             kind: family.kind,

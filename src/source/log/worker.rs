@@ -21,7 +21,7 @@ const LOGS: usize = 128;
 /// A log that nobody writes to any more is kept open for so long, for whoever is started next, and shown for so long.
 const OPEN_S: f64 = 10.0;
 const SHOWN_S: f64 = 60.0;
-/// Where a process writes is asked again: while it is new, later, and with many descriptors.
+/// Where a process writes is asked again: while it is young, later, and with many descriptors.
 const YOUNG_S: f64 = 10.0;
 const ASK_YOUNG_S: f64 = 1.0;
 const ASK_S: f64 = 5.0;
@@ -56,7 +56,6 @@ enum LogId {
 /// A process, and where it writes.
 #[derive(Debug)]
 struct Writer {
-    met_at: Moment,
     asked_at: Moment,
     logs: Vec<LogId>,
     /// Why nothing of it can be read.
@@ -94,7 +93,7 @@ impl Worker {
             return true;
         };
         let open = process.fds.as_ref().map_or(0, |f| f.open);
-        let pause = match now.seconds_since(writer.met_at) < YOUNG_S {
+        let pause = match now.seconds_since(process.started) < YOUNG_S {
             true => ASK_YOUNG_S,
             false if open > LARGE => ASK_LARGE_S,
             false => ASK_S,
@@ -111,9 +110,7 @@ impl Worker {
             return;
         }
         self.readers.find(&outlets, process);
-        let met_at = self.writers.get(&key).map_or(now, |w| w.met_at);
         let mut writer = Writer {
-            met_at,
             asked_at: now,
             logs: Vec::new(),
             gap: None,

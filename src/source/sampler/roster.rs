@@ -8,6 +8,7 @@ pub(super) use entry::Entry;
 
 use super::Wishes;
 use crate::snapshot::{EventSource, Moment, ProcessKey, Python};
+use crate::source::memory;
 use crate::source::procfs::{Depth, Looking, ProcReader};
 use crate::source::python::{Detected, Interpreters, StackError};
 
@@ -197,7 +198,7 @@ impl Roster {
     ) {
         let looking = Looking {
             now: at,
-            memory: &|_, _| false,
+            memory: &|address, into| memory::read_exact_at(pid, address, into).is_ok(),
             wanted_listeners: &|_| false,
         };
         if let Ok(out) = reader.read(pid, Depth::Full, None, &looking) {

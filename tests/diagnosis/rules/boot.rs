@@ -1,7 +1,7 @@
 //! Imports and startups that last.
 
 use steth::diagnosis::{Code, Severity};
-use steth::snapshot::Activity;
+use steth::snapshot::{Activity, Intent};
 
 use super::{DB, bound, check, fires, lifespan};
 use crate::fleet;
@@ -13,6 +13,23 @@ fn importing(w: &mut World, age: f64, inner: &str) {
         .main(&format!(
             "@uvicorn-load | <module> /srv/shop/main.py:4 | @import | {inner}"
         ));
+}
+
+/// A script that is about to serve, and a child of multiprocessing that works for it.
+fn script_with_helper(w: &mut World) {
+    const SCRIPT: &str = "/usr/bin/python3 /srv/shop/main.py";
+    const MAIN: &str = "<module> /srv/shop/main.py:9";
+    w.old(10, 50.0, SCRIPT)
+        .main(&format!("{MAIN} | read_index /srv/shop/main.py:3"));
+    w.p(10).python.as_mut().unwrap().intent = Some(Intent {
+        file: "/srv/shop/main.py".into(),
+        line: 12,
+        call: "serve_forever".into(),
+    });
+    w.old(11, 49.0, SCRIPT).parent(10).main(&format!(
+        "{MAIN} | start std+multiprocessing/process.py:121 | _bootstrap std+multiprocessing/process.py:314 | \
+         rebuild /srv/shop/main.py:5"
+    ));
 }
 
 const STUCK: &str = "<module> /srv/shop/settings.py:40 | fetch_settings /srv/shop/settings.py:22";
@@ -52,6 +69,16 @@ fn import_blocked() {
                 Severity::Critical,
                 culprit,
                 &["53 s old"],
+            ),
+            fires(
+                "a child that it has started for work of its own stands too",
+                |w| {
+                    script_with_helper(w);
+                    w.watch(3.0)
+                },
+                Severity::Critical,
+                Some("read_index"),
+                &["read_index (shop/main.py:3)"],
             ),
             fires(
                 "in a library, called from the application",
