@@ -46,6 +46,10 @@ impl Files {
     pub fn read(pid: u32, binaries: &Binaries) -> Result<Self, StackError> {
         let mut maps = Maps::open(pid)?;
         let mut files = Self::of_executable(pid, &mut maps, binaries)?;
+        // An interpreter that exports no `_PyRuntime` has it among its local symbols, which are read once for each file.
+        if files.runtime().is_none() && files.is_python() {
+            files.add_symbols(pid, binaries);
+        }
         if files.runtime().is_none() {
             files.add_library(pid, &mut maps, binaries)?;
         }
