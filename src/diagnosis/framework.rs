@@ -56,6 +56,8 @@ pub enum Says {
     Forks,
     /// A process that multiprocessing has started.
     Forked,
+    /// A loop that switches between greenlets: one that waits is on no stack.
+    Greenlets,
     /// An event loop turns here, in Python or below this frame.
     Loop,
     /// A connection has been taken: below a loop that accepts one after the other.

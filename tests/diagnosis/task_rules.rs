@@ -770,6 +770,12 @@ fn threadpool_exhausted() {
                 executor(w, 0);
                 w.watch(9.0)
             }),
+            ("the server ends, and its threads with it", |w| {
+                executor(w, 12);
+                w.watch(1.0);
+                w.close(500);
+                w.watch(9.0)
+            }),
             ("its threads move", |w| {
                 executor(w, 12);
                 w.watch_while(9.0, |w, turn| {

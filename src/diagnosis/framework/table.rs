@@ -2,8 +2,8 @@
 //! runserver runs wsgiref's socketserver.
 
 use super::Says::{
-    AcceptsForPool, BeatsToAccept, Ends, Exits, Forked, Forks, Helps, Loop, Restarts, Serves,
-    Supervises, Takes, Watches, Worker,
+    AcceptsForPool, BeatsToAccept, Ends, Exits, Forked, Forks, Greenlets, Helps, Loop, Restarts,
+    Serves, Supervises, Takes, Watches, Worker,
 };
 use super::{Framework, Mark, Pool, Room, Says};
 use crate::diagnosis::{Kind, Role};
@@ -227,9 +227,9 @@ pub(super) const TABLE: &[Framework] = &[
     // Other loops.
     Framework {
         marks: &[
-            Mark("/gevent/", "", &[Loop]),
+            Mark("/gevent/", "", &[Loop, Greenlets]),
             Mark("/trio/_core/", "", &[Loop]),
-            Mark("/eventlet/hubs/", "", &[Loop]),
+            Mark("/eventlet/hubs/", "", &[Loop, Greenlets]),
             Mark("/twisted/internet/base.py", "mainLoop", &[Loop]),
             Mark("/twisted/internet/asyncioreactor.py", "run", &[Loop]),
         ],

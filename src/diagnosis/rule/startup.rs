@@ -1,6 +1,7 @@
 //! The application's startup has begun and does not end: code holds the thread, or the loop is idle and awaits.
 
 use super::{Case, Verdict, duration, finding, socket_evidence};
+use crate::diagnosis::framework::{self, Says};
 use crate::diagnosis::history::Track;
 use crate::diagnosis::{Code, Finding, Kind, Member, Phase, frames};
 use crate::snapshot::{Activity, Stack};
@@ -69,15 +70,25 @@ pub(super) fn examine_awaiting(case: &Case) -> Verdict {
     } else {
         "nothing listens"
     };
+    let (what, remedy) = match framework::says(main, Says::Greenlets) {
+        true => (
+            "a greenlet of its start waits for something that has not come",
+            "look for a connection or a read without a time-out in what its modules do at import; a greenlet that waits is on no stack",
+        ),
+        false => (
+            "startup awaits something that has not come",
+            "look for an await without a time-out in the startup (lifespan) code",
+        ),
+    };
     let mut found = finding(
         Code::StartupAwait,
         case.severity_of_delay(age),
         format!(
-            "the event loop is idle and {stands} after {}: startup awaits something that has not come",
+            "the event loop is idle and {stands} after {}: {what}",
             duration(age)
         ),
     );
-    found.remedy = "look for an await without a time-out in the startup (lifespan) code".into();
+    found.remedy = remedy.into();
     complete(&mut found, case, member, track, main);
     Verdict::Found(Box::new(found))
 }

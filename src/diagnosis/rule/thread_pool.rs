@@ -11,6 +11,10 @@ use crate::snapshot::{Frame, JobState, Pool, PoolKind, Process, Stack, Task, Wai
 const ANYIO: &str = "AnyIO worker thread";
 
 pub(super) fn examine(case: &Case) -> Verdict {
+    // Who ends waits for its threads, not for a free one: that is for the rules of a shutdown.
+    if case.server.phase == Phase::Draining {
+        return Verdict::Clear;
+    }
     let mut waits = false;
     for member in case.workers() {
         let Some(track) = case.track(member) else {

@@ -337,6 +337,24 @@ fn startup_await() {
                 &["43 s", "idle"],
             ),
             fires(
+                "a greenlet waits: there is no await to be found",
+                |w| {
+                    w.old(10, 40.0, "/venv/bin/gunicorn -k gevent shop.main:app")
+                        .main("@arbiter-idle");
+                    w.old(11, 39.0, "/venv/bin/gunicorn -k gevent shop.main:app")
+                        .parent(10)
+                        .main("run pkg+gevent/hub.py:647")
+                        .at_rest();
+                    w.listen(500, 8000);
+                    w.p(10).holds(500);
+                    w.p(11).holds(500);
+                    w.watch(3.0)
+                },
+                Severity::Critical,
+                None,
+                &["a greenlet of its start waits"],
+            ),
+            fires(
                 "it wakes up now and then, and waits again in the same way",
                 |w| {
                     awaiting(w, 40.0);
