@@ -186,3 +186,15 @@ impl Sources {
         Some(text)
     }
 }
+
+/// Two thousand functions that call each other in circles, and twenty thousand calls of them.
+#[cfg(test)]
+fn calls_in_circles() -> (String, String) {
+    let function = |n: u32| {
+        let (next, far) = ((n + 1) % 2000, (n * 7) % 2000);
+        format!("def f{n}():\n    f{next}()\n    f{far}()\n")
+    };
+    let functions = (0..2000).map(function).collect();
+    let calls = (0..20_000).map(|n| format!("f{}()\n", n % 2000));
+    (functions, calls.collect())
+}

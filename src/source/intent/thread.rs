@@ -302,17 +302,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_calls_to_itself_costs_a_bounded_time() {
-        let functions: String = (0..2000)
-            .map(|n| {
-                format!(
-                    "def f{n}():\n    f{}()\n    f{}()\n",
-                    (n + 1) % 2000,
-                    (n * 7) % 2000
-                )
-            })
-            .collect();
-        let calls: String = (0..20_000).map(|n| format!("f{}()\n", n % 2000)).collect();
+    fn a_file_of_calls_in_circles_is_read_to_its_end() {
+        let (functions, calls) = super::super::calls_in_circles();
         let text = format!("{functions}{calls}work()  # here\n");
         assert_eq!(behind(&text, "# here"), None);
         assert!(behind("(((((\nwork()  # here\n", "# here").is_none());
