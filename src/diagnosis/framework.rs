@@ -56,6 +56,8 @@ pub enum Says {
     Forks,
     /// A process that multiprocessing has started.
     Forked,
+    /// A thread asks a pool for a connection here; where it sleeps on a lock meanwhile, none is free.
+    AwaitsConnection,
     /// A loop that switches between greenlets: one that waits is on no stack.
     Greenlets,
     /// An event loop turns here, in Python or below this frame.

@@ -19,6 +19,7 @@ pub(crate) mod address_in_use;
 mod backlog_clamped;
 mod bound_not_listening;
 mod connect_hang;
+mod connection_pool;
 mod cpu_throttled;
 mod crash_loop;
 mod debugger_wait;
@@ -98,6 +99,7 @@ const RULES: &[Rule] = &[
     fd_exhausted::examine,
     task_deadlock::examine,
     gil_held::examine,
+    connection_pool::examine,
     thread_pool::examine,
     debugger_wait::examine,
     stdin_wait::examine,

@@ -2,8 +2,8 @@
 //! runserver runs wsgiref's socketserver.
 
 use super::Says::{
-    AcceptsForPool, BeatsToAccept, Ends, Exits, Forked, Forks, Greenlets, Helps, Loop, Restarts,
-    Serves, Supervises, Takes, Watches, Worker,
+    AcceptsForPool, AwaitsConnection, BeatsToAccept, Ends, Exits, Forked, Forks, Greenlets, Helps,
+    Loop, Restarts, Serves, Supervises, Takes, Watches, Worker,
 };
 use super::{Framework, Mark, Pool, Room, Says};
 use crate::diagnosis::{Kind, Role};
@@ -254,6 +254,40 @@ pub(super) const TABLE: &[Framework] = &[
             Mark("/concurrent/futures/thread.py", "_python_exit", &[Exits]),
             Mark("/multiprocessing/util.py", "_exit_function", &[Exits]),
         ],
+        ..BLANK
+    },
+    // Pools of connections.
+    Framework {
+        marks: &[
+            Mark("/sqlalchemy/util/queue.py", "get", &[AwaitsConnection]),
+            Mark("/psycopg_pool/pool.py", "getconn", &[AwaitsConnection]),
+            Mark(
+                "/redis/connection.py",
+                "get_connection",
+                &[AwaitsConnection],
+            ),
+            Mark(
+                "/urllib3/connectionpool.py",
+                "_get_conn",
+                &[AwaitsConnection],
+            ),
+            Mark(
+                "/httpcore/_sync/connection_pool.py",
+                "wait_for_connection",
+                &[AwaitsConnection],
+            ),
+        ],
+        ..BLANK
+    },
+    // Twisted's, for WSGI and deferToThread: ten at most (twisted `internet/base.py`, `python/threadpool.py`).
+    Framework {
+        pool: Some(Pool {
+            name: Some("Twisted"),
+            threads: "PoolThread-twisted.internet.reactor",
+            file: "/twisted/_threads/_threadworker.py",
+            function: "work",
+            room: Room::Default(10),
+        }),
         ..BLANK
     },
     // Worker threads. AnyIO's default limiter has 40 tokens (anyio `_backends/_asyncio.py`).

@@ -291,3 +291,79 @@ fn threadpool_exhausted() {
         ],
     );
 }
+
+/// So many requests ask SQLAlchemy's pool for a connection.
+fn pooled(w: &mut World, requests: u32) {
+    fleet::uvicorn(w);
+    for at in 0..requests {
+        w.p(10).thread(
+            9_000 + at,
+            "AnyIO worker thread",
+            &format!("@anyio-thread | list_orders /srv/shop/views.py:12 | {NONE_FREE}:171"),
+            Activity::Lock,
+        );
+    }
+}
+
+const NONE_FREE: &str = "Session.execute pkg+sqlalchemy/orm/session.py:2365 | QueuePool._do_get pkg+sqlalchemy/pool/impl.py:169 | Queue.get pkg+sqlalchemy/util/queue.py";
+
+#[test]
+fn pool_exhausted_by_threads() {
+    check(
+        Code::PoolExhausted,
+        &[
+            fires(
+                "three requests",
+                |w| {
+                    pooled(w, 3);
+                    w.watch(20.0)
+                },
+                Severity::Warning,
+                Some("list_orders"),
+                &[
+                    "3 threads wait for a free connection of a pool, 3 of them in list_orders (shop/views.py:12)",
+                    "none has come for at least 20 s",
+                ],
+            ),
+            fires(
+                "one, and others get theirs",
+                |w| {
+                    pooled(w, 1);
+                    w.watch(20.0)
+                },
+                Severity::Info,
+                Some("list_orders"),
+                &["1 thread waits for a free connection"],
+            ),
+        ],
+        &[
+            ("not for long", |w| {
+                pooled(w, 3);
+                w.watch(1.5)
+            }),
+            ("each gets one before long", |w| {
+                pooled(w, 3);
+                w.watch_while(20.0, |w, turn| {
+                    for at in 0..3 {
+                        let stack = format!(
+                            "@anyio-thread | list_orders /srv/shop/views.py:{} | {NONE_FREE}:171",
+                            10 + (turn / 10 + at) % 4
+                        );
+                        let name = "AnyIO worker thread";
+                        w.p(10)
+                            .thread(9_000 + at as u32, name, &stack, Activity::Lock);
+                    }
+                })
+            }),
+            ("a connection is being made", |w| {
+                pooled(w, 3);
+                for tid in 9_000..9_003 {
+                    let stack = "@anyio-thread | list_orders /srv/shop/views.py:12 | QueuePool._do_get pkg+sqlalchemy/pool/impl.py:177 | connect pkg+psycopg2/__init__.py:122";
+                    w.p(10)
+                        .thread(tid, "AnyIO worker thread", stack, Activity::Syscall(42));
+                }
+                w.watch(20.0)
+            }),
+        ],
+    );
+}
