@@ -1,4 +1,5 @@
-//! A process whose tasks never hold still, and one that ends while it is read: what is delivered is possible, and reading ends.
+//! A process whose tasks never hold still, and one that ends while it is read: hardly anything is delivered that cannot have been, how
+//! much is told, and reading ends.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -38,6 +39,8 @@ struct Rates {
     tasks: u32,
     torn: u32,
     running: u32,
+    /// Tasks that cannot have been as they were delivered.
+    impossible: u32,
     /// Tasks that were there all the time, and were neither delivered nor counted as torn.
     missing: u32,
 }
@@ -49,39 +52,30 @@ impl Told {
         found
             .list
             .iter()
-            .for_each(|task| self.check_task(task, rates));
+            .for_each(|task| rates.impossible += u32::from(!self.is_possible(task, rates)));
         let names: HashSet<&str> = found.list.iter().map(|task| &*task.name).collect();
-        assert_eq!(
-            names.len(),
-            found.list.len(),
-            "no name is given twice: {found:#?}"
-        );
+        // No name is given twice.
+        rates.impossible += u32::try_from(found.list.len() - names.len()).unwrap();
         let missing = self.steady.iter().filter(|name| !names.contains(&***name));
         let missing = u32::try_from(missing.count()).unwrap();
         rates.missing += missing.saturating_sub(found.torn);
     }
 
-    fn check_task(&self, task: &Task, rates: &mut Rates) {
+    /// True if a task can have been like this: its name, its chain or its place on a stack.
+    fn is_possible(&self, task: &Task, rates: &mut Rates) -> bool {
         let (kind, number) = task.name.split_once('-').unwrap_or_default();
-        assert!(
-            number.parse::<u64>().is_ok(),
-            "a name that is none: {task:#?}"
-        );
-        let chains = self.chains.get(kind);
-        let chains = chains.unwrap_or_else(|| panic!("no such kind: {task:#?}"));
+        let Some(chains) = self.chains.get(kind) else {
+            return false;
+        };
         if task.state == TaskState::Running {
             rates.running += 1;
-            assert!(can_run(kind, task), "no part of a stack: {task:#?}");
-            return;
+            return can_run(kind, task) && number.parse::<u64>().is_ok();
         }
         let frames = task.frames.iter();
         let chain: Vec<Place> = frames
             .map(|f| (f.function.clone(), f.file.clone(), f.line))
             .collect();
-        assert!(
-            chains.contains(&chain),
-            "a chain that never was: {task:#?} of {chains:#?}"
-        );
+        number.parse::<u64>().is_ok() && chains.contains(&chain)
     }
 }
 
@@ -139,6 +133,10 @@ fn busy(version: &str) {
         began.elapsed()
     ));
     assert!(rates.tasks > 0, "{version}: nothing was delivered");
+    // Between its last await and its end a coroutine is in no place that it tells of itself; a reader that mixes two
+    // moments delivers one in seventy.
+    let most = rates.tasks.div_ceil(200);
+    assert!(rates.impossible <= most, "{version}: {rates:?}");
 }
 
 /// It is killed at any moment of a reading, or of the search for its interpreter.
