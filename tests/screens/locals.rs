@@ -115,6 +115,15 @@ fn a_thread_of_another_id_has_not_these_locals() {
 }
 
 #[test]
+fn of_several_threads_in_one_place_none_is_taken_for_another() {
+    let mut screen = asking(100, 40);
+    let twice = [threads(None, 0), threads(None, 0)].concat();
+    screen.see(scene(5.0, Some(Ok(twice))));
+    screen.has("locals as py-spy read them");
+    screen.lacks("host = ");
+}
+
+#[test]
 fn what_could_not_be_read_says_why() {
     let mut screen = asking(80, 24);
     let refused = Err("not permitted".to_owned());

@@ -37,7 +37,9 @@ pub(super) fn of<'a>(
         .or_else(|| own?.frames.iter().find(same))
         .or_else(|| {
             let others = threads.iter().filter(|_| own.is_none());
-            others.flat_map(|t| &t.frames).find(same)
+            let mut there = others.flat_map(|t| &t.frames).filter(same);
+            // Where several threads stand in one place, whose they are is not known.
+            there.next().filter(|_| there.next().is_none())
         })
 }
 
