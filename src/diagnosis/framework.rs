@@ -3,6 +3,9 @@
 //!
 //! The table is the one place to teach the program a framework; here are its columns, and the questions that are asked of it.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::{Kind, Role};
 use crate::snapshot::{Frame, Stack};
 
@@ -36,7 +39,7 @@ pub struct Framework {
 pub struct Mark(pub &'static str, pub &'static str, pub &'static [Says]);
 
 /// What a frame says of the process or thread that it stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Says {
     /// It is this framework's kind of server; true also while the file is only being imported.
     Kind,
@@ -108,11 +111,21 @@ pub fn says(stack: &Stack, what: Says) -> bool {
 /// True if this frame says so.
 pub fn frame_says(frame: &Frame, what: Says) -> bool {
     what == Says::Kind && kind_of([frame]).is_some()
-        || frame.function != "<module>"
-            && TABLE
-                .iter()
-                .flat_map(|f| f.marks)
-                .any(|m| m.2.contains(&what) && m.is_on(frame))
+        || frame.function != "<module>" && marks_that_say(what).iter().any(|m| m.is_on(frame))
+}
+
+/// All marks that say so: few of a large table, and asked for with every frame.
+fn marks_that_say(what: Says) -> &'static [&'static Mark] {
+    static BY_WORD: LazyLock<HashMap<Says, Vec<&'static Mark>>> = LazyLock::new(|| {
+        let mut by_word = HashMap::<Says, Vec<&'static Mark>>::new();
+        for mark in TABLE.iter().flat_map(|f| f.marks) {
+            for says in mark.2 {
+                by_word.entry(*says).or_default().push(mark);
+            }
+        }
+        by_word
+    });
+    BY_WORD.get(&what).map_or(&[], Vec::as_slice)
 }
 
 /// The kind of server that frames prove: the outermost framework where kinds nest.
@@ -193,14 +206,12 @@ impl Kind {
 
 impl Mark {
     fn is_on(&self, frame: &Frame) -> bool {
-        if !frame.file.contains(self.0) {
-            return false;
-        }
         let name = frame.function.rsplit('.').next().unwrap_or(&frame.function);
-        match self.1.strip_suffix('*') {
+        let is_called_so = match self.1.strip_suffix('*') {
             Some(start) => name.starts_with(start),
             None => self.1.is_empty() || name == self.1,
-        }
+        };
+        is_called_so && frame.file.contains(self.0)
     }
 }
 

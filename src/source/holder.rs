@@ -140,23 +140,31 @@ fn read_cmdline(pid: u32) -> Vec<String> {
 pub(super) fn search(links: &[String], pids: impl IntoIterator<Item = u32>) -> Holders {
     let mut found = Holders::new();
     for pid in pids.into_iter().take(PROCESSES) {
-        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-            continue;
-        };
-        for entry in entries.flatten().take(DESCRIPTORS) {
-            let Ok(target) = std::fs::read_link(entry.path()) else {
-                continue;
-            };
-            let link = links
-                .iter()
-                .find(|link| target.as_os_str() == link.as_str());
-            let fd = entry.file_name().to_str().and_then(|n| n.parse().ok());
-            if let (Some(link), Some(fd)) = (link, fd) {
-                found.entry(link.clone()).or_default().push((pid, fd));
+        for (fd, link) in links_of(pid) {
+            if links.contains(&link) {
+                found.entry(link).or_default().push((pid, fd));
             }
         }
     }
     found
+}
+
+/// What a process has open: descriptors and links; none if they may not be seen.
+pub(super) fn links_of(pid: u32) -> Vec<(u32, String)> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    let mut links = Vec::new();
+    for entry in entries.into_iter().flatten().flatten().take(DESCRIPTORS) {
+        match std::fs::read_link(entry.path()) {
+            Ok(target) => {
+                let fd = entry.file_name().to_str().and_then(|n| n.parse().ok());
+                links.extend(fd.zip(target.into_os_string().into_string().ok()));
+            }
+            // Rights are those of the whole process (proc(5)).
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,
+            Err(_) => {}
+        }
+    }
+    links
 }
 
 /// All pids that are visible, sorted.

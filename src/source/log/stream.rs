@@ -33,6 +33,8 @@ const COPIERS: [&str; 9] = [
 pub(super) struct Readers {
     known: HashMap<String, Option<Reader>>,
     next_search: Option<Instant>,
+    /// Pipes that processes have open, by pid, as listed in this round: one parent may hold those of all its children.
+    listed: HashMap<u32, Vec<(u32, String)>>,
 }
 
 /// A process that reads a pipe.
@@ -43,6 +45,19 @@ pub(super) struct Reader {
 }
 
 impl Readers {
+    /// What was listed is old.
+    pub(super) fn begin_round(&mut self) {
+        self.listed.clear();
+    }
+
+    /// True if it is known who reads each pipe among these streams, or that nobody is seen to.
+    pub(super) fn knows(&self, outlets: &Outlets) -> bool {
+        let pipes = outlets.streams.iter().map(|(_, link)| link);
+        pipes
+            .filter(|link| link.starts_with("pipe:"))
+            .all(|link| self.known.contains_key(link))
+    }
+
     /// Who reads the pipes among these streams: those above the process are asked first, everybody else now and then.
     pub(super) fn find(&mut self, outlets: &Outlets, process: &Process) {
         let unknown: Vec<String> = outlets
@@ -71,7 +86,12 @@ impl Readers {
 
     /// Notes who of these processes reads the pipes; those that none of them reads are left.
     fn note(&mut self, mut links: Vec<String>, pids: Vec<u32>) -> Vec<String> {
-        let found = holder::search(&links, pids);
+        let mut found = holder::Holders::new();
+        for pid in pids {
+            for (fd, link) in self.pipes_of(pid).iter().filter(|(_, l)| links.contains(l)) {
+                found.entry(link.clone()).or_default().push((pid, *fd));
+            }
+        }
         links.retain(|link| {
             let reader = found.get(link).and_then(|ends| reader(ends));
             let is_unknown = reader.is_none();
@@ -81,6 +101,14 @@ impl Readers {
             is_unknown
         });
         links
+    }
+
+    fn pipes_of(&mut self, pid: u32) -> &[(u32, String)] {
+        self.listed.entry(pid).or_insert_with(|| {
+            let mut links = holder::links_of(pid);
+            links.retain(|(_, link)| link.starts_with("pipe:"));
+            links
+        })
     }
 
     /// The file into which a copier writes what these streams bring it.

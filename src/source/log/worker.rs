@@ -57,16 +57,34 @@ enum LogId {
 #[derive(Debug)]
 struct Writer {
     asked_at: Moment,
+    /// What its threads had done when it was asked, where nothing but they could change the answer.
+    settled_at: Option<Done>,
     logs: Vec<LogId>,
     /// Why nothing of it can be read.
     gap: Option<(String, Option<&'static str>)>,
     streams: Vec<(u32, String)>,
 }
 
+/// How many threads there are, for how long they have run in all, and how often they have left the processor: where none of it has
+/// changed, none of them has opened anything.
+type Done = (usize, u64, u64);
+
+fn done(process: &Process) -> Option<Done> {
+    let threads = process.threads.as_ref().filter(|t| !t.is_empty())?;
+    let run_ns = threads
+        .iter()
+        .fold(0u64, |sum, t| sum.wrapping_add(t.run_ns));
+    let switches = threads
+        .iter()
+        .fold(0u64, |sum, t| sum.wrapping_add(t.switches));
+    Some((threads.len(), run_ns, switches))
+}
+
 impl Worker {
     /// Reads what these processes have written since the last round. `mark` is told whose log is being touched.
     pub(super) fn round(&mut self, wanted: &[Arc<Process>], mark: &dyn Fn(ProcessKey)) -> Told {
         let now = clock::now();
+        self.readers.begin_round();
         self.pythons = wanted.iter().map(|p| p.key.pid).collect();
         let keys: HashSet<ProcessKey> = wanted.iter().map(|p| p.key).collect();
         self.writers.retain(|key, _| keys.contains(key));
@@ -92,6 +110,9 @@ impl Worker {
         let Some(writer) = self.writers.get(&process.key) else {
             return true;
         };
+        if writer.settled_at.is_some() && writer.settled_at == done(process) {
+            return false;
+        }
         let open = process.fds.as_ref().map_or(0, |f| f.open);
         let pause = match now.seconds_since(process.started) < YOUNG_S {
             true => ASK_YOUNG_S,
@@ -112,6 +133,7 @@ impl Worker {
         self.readers.find(&outlets, process);
         let mut writer = Writer {
             asked_at: now,
+            settled_at: done(process).filter(|_| self.readers.knows(&outlets)),
             logs: Vec::new(),
             gap: None,
             streams: outlets.streams.clone(),
@@ -123,6 +145,11 @@ impl Worker {
             writer.gap = Some((cause, Some(UNLOCK)));
         } else if writer.logs.is_empty() && writer.gap.is_none() {
             writer.gap = Some((self.readers.words(&outlets), None));
+        }
+        let is_kept = outlets.container.is_some() || outlets.journal.is_some();
+        if is_kept && writer.logs.is_empty() {
+            // The keeper's file may come later.
+            writer.settled_at = None;
         }
         self.writers.insert(key, writer);
     }
@@ -327,5 +354,45 @@ impl Worker {
             cause,
             unlock: unlock.map(str::to_owned),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{ProcessState, Thread};
+
+    #[test]
+    fn whoever_has_done_nothing_since_is_not_asked_again() {
+        let own = ProcReader::new().stat(std::process::id()).unwrap().key();
+        let record = |run_ns: u64| {
+            let mut process = crate::testing::process(own.pid, "python");
+            process.key = own;
+            process.threads = Some(vec![Thread {
+                tid: own.pid,
+                name: "python".into(),
+                state: ProcessState::Sleeping,
+                syscall: None,
+                syscall_seen: true,
+                run_ns,
+                switches: 3,
+                waits_on: None,
+            }]);
+            process
+        };
+        let mut worker = Worker::default();
+        let (idle, busy) = (record(5), record(6));
+        let now = clock::now();
+        worker.readers.begin_round();
+        worker.ask(&idle, now);
+        // A pipe that nobody is known to read is searched for later.
+        let writer = worker.writers.get_mut(&own).unwrap();
+        writer.settled_at = done(&idle);
+        let later = now.plus_seconds(ASK_LARGE_S + 1.0);
+        assert!(!worker.is_due(&idle, later));
+        assert!(worker.is_due(&busy, later));
+        assert!(!worker.is_due(&busy, now));
+        let unseen = crate::testing::process(own.pid, "python");
+        assert!(worker.is_due(&Process { key: own, ..unseen }, later));
     }
 }
