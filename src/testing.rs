@@ -110,11 +110,12 @@ pub(crate) fn task(state: TaskState) -> Task {
         name: "Task-2".into(),
         event_loop: ObjectId(8),
         state,
-        frames: vec![Frame {
+        frames: [Frame {
             function: "connect_db".into(),
             file: "/srv/app/db.py".into(),
             line: 16,
-        }],
+        }]
+        .into(),
         wait: (state == TaskState::Waiting).then_some(Wait { object: None, on }),
         awaited_by: Vec::new(),
         entered: Vec::new(),

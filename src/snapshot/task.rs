@@ -1,5 +1,7 @@
 //! The asyncio tasks of one process at one moment, and the pools of threads that they hand work to.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Frame, Moment};
@@ -64,7 +66,7 @@ pub struct Task {
     /// What it does.
     pub state: TaskState,
     /// Its coroutines, outermost first, down to the leaf. Those of a running task are of its thread's stack.
-    pub frames: Vec<Frame>,
+    pub frames: Arc<[Frame]>,
     /// What the leaf waits for; `None` unless it waits.
     pub wait: Option<Wait>,
     /// Tasks that wait for this one.

@@ -94,7 +94,7 @@ fn roles_do_not_depend_on_qualified_names() {
         "Task-1",
         "@uvicorn-lifespan | lifespan /srv/a.py:3 | @event",
     );
-    for frame in &mut old.frames {
+    for frame in Arc::make_mut(&mut old.frames) {
         let short = frame.function.rsplit('.').next().unwrap().to_owned();
         frame.function = short;
     }

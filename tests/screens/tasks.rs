@@ -470,8 +470,15 @@ fn hostile_tasks_stay_in_their_cells() {
             .on(on)
             .holds(7, name)
             .awaited_by(1);
-        one.frames[0].function = name.to_owned();
-        one.frames[0].file = name.to_owned();
+        one.frames = one
+            .frames
+            .iter()
+            .map(|frame| Frame {
+                function: name.to_owned(),
+                file: name.to_owned(),
+                ..frame.clone()
+            })
+            .collect();
         let circle = named(2, name, "g /srv/a.py:1").on(end_of(2)).awaited_by(2);
         let member = with_tasks(uvicorn(10, Phase::Starting), vec![one, circle], |read| {
             read.pools = vec![pool(PoolKind::Executor, Some(name), 1, 1, u32::MAX)];

@@ -38,7 +38,7 @@ pub fn task(id: u64, name: &str, frames: Vec<Frame>) -> Task {
         name: name.into(),
         event_loop: LOOP,
         state: TaskState::Waiting,
-        frames,
+        frames: frames.into(),
         wait: Some(Wait { object: None, on }),
         awaited_by: Vec::new(),
         entered: Vec::new(),

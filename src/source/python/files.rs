@@ -98,8 +98,12 @@ impl Files {
         maps: &mut Maps<BufReader<File>>,
         binaries: &Binaries,
     ) -> Result<(), StackError> {
-        let all = maps.all().iter().filter(|m| is_libpython(m.name()));
-        let Some(mapping) = all.min_by_key(|m| m.offset).cloned() else {
+        let is_first_part = |m: &Mapping| m.offset == 0 && is_libpython(m.name());
+        let mapping = maps.first(is_first_part).or_else(|| {
+            let all = maps.all().iter().filter(|m| is_libpython(m.name()));
+            all.min_by_key(|m| m.offset).cloned()
+        });
+        let Some(mapping) = mapping else {
             return Ok(());
         };
         mapping.name().clone_into(&mut self.name);

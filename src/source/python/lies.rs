@@ -216,7 +216,7 @@ impl Dump {
         let states = heap.thread_states(interpreters[0]);
         let threads: Vec<_> = states.into_iter().map(|state| (state, Some(pid))).collect();
         let truth = TaskReader::new(pid)
-            .read(&mut heap, runtime, &threads)
+            .read(&mut heap, runtime, &threads, &[])
             .unwrap();
         assert!(truth.list.len() >= 20, "{truth:#?}");
         let layout = heap.layout;
@@ -313,7 +313,7 @@ impl Outcome {
         for _ in 0..3 {
             let before = (heap.pages.work, calls.load(Ordering::Relaxed));
             heap.renew().unwrap();
-            match reader.read(&mut heap, dump.runtime, &dump.threads) {
+            match reader.read(&mut heap, dump.runtime, &dump.threads, &[]) {
                 Ok(tasks) => self.add(&tasks),
                 Err(StackError::Torn | StackError::NotReady) => self.failed += 1,
                 Err(error) => panic!("{error}"),
@@ -331,7 +331,7 @@ impl Outcome {
         let size = serde_json::to_string(tasks).unwrap().len();
         assert!(size < 16 << 20, "{size} bytes");
         assert!(tasks.list.iter().all(|task| task.frames.len() <= 200));
-        let text = tasks.list.iter().flat_map(|task| &task.frames);
+        let text = tasks.list.iter().flat_map(|task| task.frames.iter());
         assert!(
             text.clone()
                 .all(|frame| frame.file.chars().all(|c| !c.is_control()))

@@ -98,17 +98,22 @@ impl Attached {
     /// `NotReady` before there is an interpreter; `Torn` where none is found any more; those of reading memory.
     pub fn read(&mut self, request: &StackRequest) -> Found {
         let (stacks, threads) = self.read_stacks(&request.threads)?;
-        let tasks = request.tasks.then(|| self.read_tasks(&threads).ok());
+        let tasks = request
+            .tasks
+            .then(|| self.read_tasks(&threads, &request.threads).ok());
         Ok((stacks, tasks.flatten()))
     }
 
     /// The asyncio tasks. Their pages are many, and others than those of the stacks, which are read more often.
-    fn read_tasks(&mut self, threads: &[ThreadOf]) -> Result<Tasks, StackError> {
+    fn read_tasks(&mut self, threads: &[ThreadOf], seen: &[Thread]) -> Result<Tasks, StackError> {
         std::mem::swap(&mut self.heap.pages, &mut self.task_pages);
         let renewed = self.heap.renew();
         let tasks = renewed
             .map_err(|e| StackError::from_io(self.pid, &e))
-            .and_then(|()| self.tasks.read(&mut self.heap, self.runtime.start, threads));
+            .and_then(|()| {
+                let runtime = self.runtime.start;
+                self.tasks.read(&mut self.heap, runtime, threads, seen)
+            });
         std::mem::swap(&mut self.heap.pages, &mut self.task_pages);
         tasks
     }

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use super::StackError;
 use super::heap::Heap;
 use super::pages::ByAddress;
-use crate::snapshot::{Task, Tasks, WaitOn};
+use crate::snapshot::{Frame, Task, Tasks, Thread, WaitOn};
 use crate::source::clock;
 
 mod anchors;
+mod asleep;
 mod awaiter;
 mod call;
 mod chain;
@@ -44,6 +45,7 @@ mod wait;
 pub use probe::TaskProbe;
 
 use anchors::Anchors;
+use asleep::Asleep;
 use call::Call;
 use frame::RawFrame;
 use kind::Kind;
@@ -82,7 +84,8 @@ impl TaskReader {
         }
     }
 
-    /// Reads all tasks. The heap is renewed by the caller, who may read other things of the same moment with it.
+    /// Reads all tasks. The heap is renewed by the caller, who may read other things of the same moment with it; `seen` are all threads as
+    /// they were before that, or none.
     ///
     /// # Errors
     /// `NotReady` before there is an interpreter; `Torn` if the tasks could not be found; `Gone`, `NoPermission` from the kernel.
@@ -91,7 +94,9 @@ impl TaskReader {
         heap: &mut Heap,
         runtime: u64,
         threads: &[ThreadOf],
+        seen: &[Thread],
     ) -> Result<Tasks, StackError> {
+        let asleep = Asleep::of(self.pid, seen);
         let mut found = Tasks {
             at: clock::now(),
             loops: Vec::new(),
@@ -105,7 +110,7 @@ impl TaskReader {
         for interpreter in interpreters.iter().flatten() {
             let anchors = self.anchors.entry(*interpreter).or_default();
             anchors.refresh(heap, *interpreter);
-            let mut look = Look::new(heap, anchors, &mut self.sites);
+            let mut look = Look::new(heap, anchors, &mut self.sites, &asleep);
             look.read(*interpreter, threads, &mut found);
             is_void |= look.is_void;
         }
@@ -125,6 +130,7 @@ struct Look<'a> {
     heap: &'a mut Heap,
     asyncio: &'a Anchors,
     sites: &'a mut Sites,
+    asleep: &'a Asleep,
     spots: Spots,
     kinds: ByAddress<Kind>,
     memo: Memo,
@@ -149,6 +155,10 @@ struct Memo {
     functions: ByAddress<Option<Arc<str>>>,
     /// Function → whether it ends a `with` block.
     exits: ByAddress<bool>,
+    /// Places, outermost first → the frames that a person sees there.
+    frames: HashMap<Vec<usize>, Arc<[Frame]>>,
+    /// Room for one such list of places.
+    places: Vec<usize>,
     /// Outermost frames of tasks that are executed.
     running: Vec<u64>,
     /// What is waited for at an object.
@@ -175,12 +185,18 @@ struct ThreadStack {
 }
 
 impl<'a> Look<'a> {
-    fn new(heap: &'a mut Heap, asyncio: &'a Anchors, sites: &'a mut Sites) -> Self {
+    fn new(
+        heap: &'a mut Heap,
+        asyncio: &'a Anchors,
+        sites: &'a mut Sites,
+        asleep: &'a Asleep,
+    ) -> Self {
         let most_work = heap.pages.work.saturating_add(MOST_WORK);
         Self {
             heap,
             asyncio,
             sites,
+            asleep,
             spots: Spots::default(),
             kinds: ByAddress::default(),
             memo: Memo::default(),

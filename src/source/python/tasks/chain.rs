@@ -9,6 +9,8 @@
 //! ```
 //! A chain ends at a future, at a bare `yield`, at an object that cannot be looked into, or where what was read makes no sense.
 
+use std::sync::Arc;
+
 use super::Look;
 use super::cython::CythonFrame;
 use super::frame::{RawFrame, Stage, frame_of};
@@ -282,7 +284,7 @@ impl Look<'_> {
         let at = self.spot(&frame, state)?;
         let (code, awaits) = {
             let spot = self.at(at)?;
-            (std::sync::Arc::clone(&spot.site.code), spot.awaits)
+            (Arc::clone(&spot.site.code), spot.awaits)
         };
         let place = Place::Python(frame, at);
         match stage {
@@ -310,8 +312,29 @@ impl Look<'_> {
         })
     }
 
-    /// The frames of a chain as a person sees them.
-    pub fn frames(&self, chain: &Chain<'_>) -> Vec<Frame> {
+    /// The frames of a chain as a person sees them: shared by all that stand in the same places.
+    pub fn frames(&mut self, chain: &Chain<'_>) -> Arc<[Frame]> {
+        let mut places = std::mem::take(&mut self.memo.places);
+        places.clear();
+        places.extend(chain.links.iter().filter_map(|link| match &link.place {
+            Place::Python(_, spot) => Some(*spot),
+            Place::Cython(_) => None,
+        }));
+        // Frames of compiled code are made one by one.
+        let is_plain = places.len() == chain.links.len();
+        let known = self.memo.frames.get(&places).filter(|_| is_plain).cloned();
+        let frames = known.unwrap_or_else(|| {
+            let frames = self.frames_of(chain);
+            if is_plain {
+                self.memo.frames.insert(places.clone(), Arc::clone(&frames));
+            }
+            frames
+        });
+        self.memo.places = places;
+        frames
+    }
+
+    fn frames_of(&self, chain: &Chain<'_>) -> Arc<[Frame]> {
         let frame = |link: &&Link| match &link.place {
             Place::Python(_, spot) => self.at(*spot).map(|spot| spot.frame()),
             Place::Cython(frame) => Some(frame.frame.clone()),

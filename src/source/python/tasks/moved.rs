@@ -1,5 +1,5 @@
 //! Whether a task was read in one moment: what its chain and name were told by is read once more, when all the rest has been read. What
-//! is the same both times was there all the while between, and so was all that it leads to.
+//! is the same both times was there all the while between, and so was all that it leads to. While all threads sleep nothing is.
 
 use super::chain::{Chain, Chains, End, Place};
 use super::frame::RawFrame;
@@ -15,13 +15,21 @@ const FRAME: usize = 96;
 const LONGEST: u64 = 8192;
 
 impl Look<'_> {
-    /// For each of these tasks, whether it has changed since it was read.
-    pub fn moved(
+    /// For each of these tasks, whether it may have changed since it was read.
+    pub fn moved_if_any_ran(
         &mut self,
         tasks: &[RawTask],
         chains: &Chains,
         stacks: &[ThreadStack],
     ) -> Vec<bool> {
+        match self.asleep.still() {
+            true => vec![false; tasks.len()],
+            false => self.moved(tasks, chains, stacks),
+        }
+    }
+
+    /// For each of these tasks, whether it has changed since it was read.
+    fn moved(&mut self, tasks: &[RawTask], chains: &Chains, stacks: &[ThreadStack]) -> Vec<bool> {
         let (mut spots, mut ends) = (Vec::new(), Vec::with_capacity(tasks.len()));
         for (at, task) in tasks.iter().enumerate() {
             let chain = chains.chain(at);

@@ -1,7 +1,7 @@
 //! The tasks of one process, for who wants nothing else of it.
 
 use super::{TaskReader, ThreadOf};
-use crate::snapshot::Tasks;
+use crate::snapshot::{ProcessState, Tasks, Thread};
 use crate::source::python::StackError;
 use crate::source::python::attach::{Attachment, Library, Tools};
 use crate::source::python::heap::Heap;
@@ -41,11 +41,13 @@ impl TaskProbe {
     /// # Errors
     /// As [`TaskReader::read`].
     pub fn read(&mut self) -> Result<Tasks, StackError> {
+        let seen = seen(self.pid);
         self.heap
             .renew()
             .map_err(|e| StackError::from_io(self.pid, &e))?;
         let threads = self.threads();
-        self.reader.read(&mut self.heap, self.runtime, &threads)
+        self.reader
+            .read(&mut self.heap, self.runtime, &threads, &seen)
     }
 
     /// System calls that reading its memory has taken so far.
@@ -75,4 +77,31 @@ impl TaskProbe {
         }
         found
     }
+}
+
+/// The threads as they are now; none if not all could be seen.
+fn seen(pid: u32) -> Vec<Thread> {
+    let tasks = i32::try_from(pid)
+        .ok()
+        .and_then(|pid| ::procfs::process::Process::new(pid).ok()?.tasks().ok());
+    let seen = tasks.into_iter().flatten().map(|task| {
+        let task = task.ok()?;
+        // Marked first: who has woken before its state is read has another mark by then.
+        let marks = task.schedstat().ok()?;
+        let state = match task.stat().ok()?.state {
+            'R' => ProcessState::Running,
+            _ => ProcessState::Sleeping,
+        };
+        Some(Thread {
+            tid: u32::try_from(task.tid).ok()?,
+            name: String::new(),
+            state,
+            syscall: None,
+            syscall_seen: false,
+            run_ns: marks.sum_exec_runtime,
+            switches: marks.pcount,
+            waits_on: None,
+        })
+    });
+    seen.collect::<Option<_>>().unwrap_or_default()
 }

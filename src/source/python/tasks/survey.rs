@@ -79,7 +79,7 @@ impl Look<'_> {
             .enumerate()
             .map(|(at, task)| self.judge(task, &chains.chain(at), stacks))
             .collect();
-        let moved = self.moved(&tasks, &chains, stacks);
+        let moved = self.moved_if_any_ran(&tasks, &chains, stacks);
         for ((task, read), moved) in tasks.iter().zip(judged).zip(moved) {
             match read {
                 Read::Right(read) if !moved => list.push(read),
@@ -159,7 +159,7 @@ impl Look<'_> {
             _ => Vec::new(),
         };
         let read = self.judge(&task, &chain, &stacks);
-        let moved = self.moved(&[task], &chains, &stacks);
+        let moved = self.moved_if_any_ran(&[task], &chains, &stacks);
         match read {
             Read::Right(_) if moved.contains(&true) => Read::Torn,
             read => read,
@@ -191,7 +191,7 @@ impl Look<'_> {
             name: self.name_of(task).unwrap_or_default(),
             event_loop: ObjectId(task.event_loop),
             state,
-            frames: running.unwrap_or_else(|| self.frames(chain)),
+            frames: running.map_or_else(|| self.frames(chain), Into::into),
             wait,
             awaited_by: self
                 .awaiters(task.addr)

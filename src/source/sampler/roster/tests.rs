@@ -403,7 +403,7 @@ fn many_tasks_are_read_seldom_and_never_forgotten() {
         name: "Task-1".to_owned(),
         event_loop: ObjectId(0x2000),
         state: TaskState::Waiting,
-        frames: Vec::new(),
+        frames: Arc::from([]),
         wait: None,
         awaited_by: Vec::new(),
         entered: Vec::new(),
