@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use py_spy::PythonSpy;
 use py_spy::config::{Config, LockingStrategy};
-use steth::source::python::StackReader;
+use steth::source::python::{Library, StackReader, TaskProbe};
 
 use measure::cost::{cpu_of, median, resident};
 use measure::{heading, row, wanted};
@@ -121,6 +121,25 @@ fn attach() {
         .map(|target| cpu_of(1, &mut || drop(py_spy(target.pid()))))
         .collect();
     let theirs = median(theirs);
+    let (first_found, each_found) = find(&targets);
+    row(
+        "first process of a binary: find the interpreter",
+        first_found * 1e6,
+        Some(theirs * 1e6),
+        "us",
+    );
+    row(
+        "each further one of fifty: find the interpreter",
+        each_found * 1e6,
+        Some(theirs * 1e6),
+        "us",
+    );
+    row(
+        "a further one, of what the first costs",
+        100.0 * each_found / first_found,
+        None,
+        "%",
+    );
     row(
         "first process of a binary: attach and read",
         first * 1e6,
@@ -135,6 +154,24 @@ fn attach() {
     );
     row("each of fifty in a later look", again * 1e6, None, "us");
     row("memory for each of fifty", grown / 1024.0, None, "KiB");
+}
+
+/// CPU time to find the interpreter of the first of these processes, and of each further one with what is known then.
+fn find(targets: &[Target]) -> (f64, f64) {
+    let once = || {
+        let library = Library::default();
+        let of = |target: &Target| {
+            cpu_of(1, &mut || {
+                TaskProbe::attach_by(target.pid(), &library).expect("an interpreter");
+            })
+        };
+        let first = of(&targets[0]);
+        let others: Vec<f64> = targets.iter().skip(1).map(of).collect();
+        (first, median(others))
+    };
+    let rounds: Vec<(f64, f64)> = (0..5).map(|_| once()).collect();
+    let (first, each) = rounds.into_iter().unzip();
+    (median(first), median(each))
 }
 
 fn look(reader: &mut StackReader, targets: &[Target]) -> f64 {

@@ -1,7 +1,7 @@
 //! What does it cost to read the tasks of a process, beside CPython's own tool on the same target in this run?
 //!
 //!     cargo bench --bench tasks               everything, about a minute
-//!     cargo bench --bench tasks -- 1000       one of: 1000, 10000
+//!     cargo bench --bench tasks -- 1000       one of: 1000, 10000, busy
 //!
 //! Prints measurements and ratios; asserts nothing. The peer needs root and a Python 3.14 in `STETH_PYTHON_ROOT`
 //! (tests/pythons/make_root.sh); without it an older Python is the target, and there is no peer.
@@ -25,15 +25,18 @@ mod targets;
 mod tasks;
 
 use std::process::Command;
+use std::time::Duration;
 
 use measure::cost::{cpu_of, cpu_to_run, median_of, resident};
 use measure::{heading, row, wanted};
 use steth::source::python::TaskProbe;
 use targets::Target;
 use tasks::Python;
+use tasks::rates::of_busy;
 
 /// Runs of the peer: it takes its time.
 const PEER_RUNS: usize = 3;
+const SNAPSHOTS: u32 = 5000;
 
 fn main() {
     heading("asyncio ps");
@@ -41,6 +44,32 @@ fn main() {
         if wanted(count) {
             measure(count);
         }
+    }
+    if wanted("busy") {
+        busy();
+    }
+}
+
+/// Of tasks that never hold still: how many are delivered as they cannot have been, how many are missing.
+fn busy() {
+    println!("\n{SNAPSHOTS} snapshots of tasks that never hold still");
+    let share = |part: u32, of: u32| 100.0 * f64::from(part) / f64::from(of.max(1));
+    for version in ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"] {
+        let Ok(python) = Python::of(version) else {
+            println!("{version:<5} is not there");
+            continue;
+        };
+        let rates = of_busy(&python, SNAPSHOTS, Duration::from_secs(120));
+        let (torn, wrong, missing) = (rates.torn, rates.impossible, rates.missing);
+        println!(
+            "{version:<5} {} snapshots, {} void, {} tasks delivered, {:.2}% torn, {:.4}% impossible, {:.4}% missing",
+            rates.snapshots,
+            rates.void,
+            rates.tasks,
+            share(torn, rates.tasks + torn),
+            share(wrong, rates.tasks),
+            share(missing, rates.tasks + missing),
+        );
     }
 }
 

@@ -40,6 +40,7 @@ mod version;
 mod worker;
 
 pub use activity::activity;
+pub use attach::Library;
 pub use detect::{Detected, Interpreters};
 pub use error::{Denial, StackError};
 pub use locals::{locals_of, read_locals};

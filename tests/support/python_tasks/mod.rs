@@ -1,5 +1,7 @@
 //! Python processes whose tasks are read by the tests: which interpreters there are, and the scripts that they run.
 
+pub mod rates;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

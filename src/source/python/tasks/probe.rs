@@ -22,7 +22,15 @@ impl TaskProbe {
     /// # Errors
     /// `Unsupported` for versions other than 3.8 to 3.15; else as for stacks.
     pub fn attach(pid: u32) -> Result<Self, StackError> {
-        let found = Attachment::new(pid, &mut Tools::default(), &Library::default())?;
+        Self::attach_by(pid, &Library::default())
+    }
+
+    /// The same with what is known of the files that interpreters are in.
+    ///
+    /// # Errors
+    /// As [`TaskProbe::attach`].
+    pub fn attach_by(pid: u32, library: &Library) -> Result<Self, StackError> {
+        let found = Attachment::new(pid, &mut Tools::default(), library)?;
         let Attachment::Own(own) = found else {
             let version = found.version();
             return Err(StackError::Unsupported(format!("python {version}")));
