@@ -48,8 +48,6 @@ pub enum LoopKind {
     Asyncio,
     /// uvloop.Loop
     Uvloop,
-    /// trio's
-    Trio,
     /// Another class.
     Other,
 }

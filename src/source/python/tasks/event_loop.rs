@@ -43,7 +43,7 @@ impl Look<'_> {
     pub fn event_loop(&mut self, object: u64, tid: Option<u32>) -> EventLoop {
         let kind = self.loop_kind(object);
         let ready = match kind {
-            LoopKind::Uvloop | LoopKind::Trio => None,
+            LoopKind::Uvloop => None,
             LoopKind::Asyncio | LoopKind::Other => self.count(object, "_ready"),
         };
         EventLoop {

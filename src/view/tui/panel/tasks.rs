@@ -116,7 +116,6 @@ impl View<'_> {
         let kind = match of.kind {
             LoopKind::Asyncio => "asyncio loop",
             LoopKind::Uvloop => "uvloop loop",
-            LoopKind::Trio => "trio run",
             LoopKind::Other => "event loop",
         };
         let thread = match of.tid {
