@@ -7,7 +7,7 @@ use crate::snapshot::{Level, LogLine, Snapshot};
 const LINES: usize = 3;
 
 /// The last lines that are at least warnings; where there are none, the last ones. Of a healthy server none.
-pub(super) fn last_lines(server: &Server, snapshot: &Snapshot) -> Vec<String> {
+pub(in crate::view) fn last_lines(server: &Server, snapshot: &Snapshot) -> Vec<String> {
     if server.findings.is_empty() {
         return Vec::new();
     }
