@@ -170,7 +170,15 @@ fn doctor_has_one_row_per_subject() {
     let distinct: BTreeSet<&str> = subjects.iter().copied().collect();
     assert_eq!(distinct.len(), subjects.len(), "{out}");
     assert_eq!(reasons, subjects.len(), "{out}");
-    for word in ["stacks", "open files", "listeners", "births", "exit codes"] {
+    for word in [
+        "stacks",
+        "open files",
+        "listeners",
+        "births",
+        "exit codes",
+        "log files",
+        "journal",
+    ] {
         assert!(subjects.iter().any(|s| s.contains(word)), "{word}\n{out}");
     }
 }

@@ -36,7 +36,7 @@ fn many(count: usize) -> Server {
     let mut server = fixture::serving_gunicorn();
     let finding = |n: usize| {
         Finding {
-        code: codes[n % codes.len()],
+        code: *codes.iter().cycle().nth(n).unwrap(),
         severity: Severity::Critical,
         summary: format!("failure number {n} of them"),
         culprit: None,
