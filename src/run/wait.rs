@@ -282,8 +282,70 @@ fn detail(server: &Server) -> String {
             }
         }
         (Phase::Exited | Phase::CrashLooping, Some(exit)) => {
-            format!(", {}", format::ending(&exit.exit))
+            let ending = format::ending(&exit.exit);
+            format!(", {}", ending.trim_start_matches("ended, "))
         }
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{diagnosis, outsider, server};
+
+    fn in_phase(phase: Phase) -> Server {
+        let mut server = server(10, 8000);
+        server.phase = phase;
+        server
+    }
+
+    #[test]
+    fn what_has_got_there() {
+        use Phase::{Bound, Exited, Listening, Serving, Stalled, Starting};
+        let unsettled = Server {
+            unsettled: true,
+            ..in_phase(Serving)
+        };
+        let cases = [
+            ("nothing", vec![], (false, false)),
+            ("starting", vec![in_phase(Starting)], (false, false)),
+            ("bound", vec![in_phase(Bound)], (false, false)),
+            ("listening", vec![in_phase(Listening)], (true, false)),
+            ("serving", vec![in_phase(Serving)], (true, true)),
+            ("stalled", vec![in_phase(Stalled)], (false, false)),
+            ("dies at boot now and then", vec![unsettled], (false, false)),
+            ("ended", vec![in_phase(Exited)], (false, false)),
+            (
+                "the old one has ended",
+                vec![in_phase(Exited), in_phase(Serving)],
+                (true, true),
+            ),
+            (
+                "one of two",
+                vec![in_phase(Serving), in_phase(Starting)],
+                (false, false),
+            ),
+        ];
+        for (what, servers, want) in cases {
+            let seen = diagnosis(servers, vec![outsider(40, "python batch.py")]);
+            let is = |until| is_there(&seen, until);
+            assert_eq!((is(Until::Listening), is(Until::Serving)), want, "{what}");
+        }
+    }
+
+    #[test]
+    fn only_a_pid_ends_for_good() {
+        let own = std::process::id();
+        let ended = || diagnosis(vec![in_phase(Phase::Exited)], vec![]);
+        let alive = diagnosis(vec![in_phase(Phase::Starting)], vec![]);
+        let nothing = diagnosis(vec![], vec![]);
+        assert!(has_ended(&Target::Pid(10), &ended()));
+        assert!(!has_ended(&Target::Port(8000), &ended()));
+        assert!(!has_ended(&Target::Pid(10), &alive));
+        // A shell that is to become the server is there, and no Python yet.
+        assert!(!has_ended(&Target::Pid(own), &nothing));
+        assert!(has_ended(&Target::Pid(u32::MAX), &nothing));
+        assert!(!has_ended(&Target::Name("gunicorn".into()), &nothing));
     }
 }

@@ -186,6 +186,32 @@ fn a_process_that_crashes_is_not_waited_for_and_its_traceback_is_told() {
 }
 
 #[test]
+fn a_master_that_gives_up_does_not_hide_what_its_worker_died_of() {
+    let gunicorn = need!(venv("main", "gunicorn"));
+    let folder = tempfile::tempdir().unwrap();
+    let app = "import os\n\
+               def settings():\n    \
+                   return os.environ['LIVE_NEVER_SET']\n\
+               DSN = settings()\n";
+    std::fs::write(folder.path().join("unset.py"), app).unwrap();
+    let port = kernel::free_port();
+    let wait = Wait::start(&[&format!(":{port}"), "--timeout", "20s"]);
+    wait.tells("waiting for");
+    let command = format!("{} -b 127.0.0.1:{port} unset:app", gunicorn.display());
+    let _server = with_log(folder.path(), &command);
+    let (status, out, told) = wait.ended();
+    assert_eq!(status.code(), Some(1), "{out}{told}");
+    has(&told, &["exited"]);
+    has(
+        &out,
+        &[
+            "log: KeyError: 'LIVE_NEVER_SET' in settings (",
+            "unset.py:3",
+        ],
+    );
+}
+
+#[test]
 fn a_listener_without_a_worker_does_not_serve() {
     let gunicorn = need!(venv("main", "gunicorn"));
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -26,14 +26,22 @@ pub(in crate::view) fn last_lines(server: &Server, snapshot: &Snapshot) -> Vec<S
     last.map(|line| log::quoted(&line.text)).collect()
 }
 
-/// `KeyError: 'x' in read_secret (shop/main.py:8)`: what a server that has failed wrote at its end.
+/// `KeyError: 'x' in read_secret (shop/main.py:8)`: what a server that has failed wrote at its end; rather than that of a supervisor
+/// that gives up, the last one of the application.
 fn last_traceback(server: &Server, snapshot: &Snapshot) -> Option<String> {
     let own = server.members.iter().filter_map(|m| m.exit.as_ref());
     let deaths: Vec<&MemberExit> = own.chain(&server.exits).collect();
     let last = log::last_words::of(server, snapshot, &deaths).filter(|_| has_failed(server))?;
-    let place = last.culprit.as_ref().map(frames::place);
+    let born = server.members.iter().map(|m| m.process.started).min();
+    let tails = log::tails(server, snapshot);
+    let before = tails.iter().flat_map(|tail| &tail.tracebacks);
+    let of_application = before
+        .filter(|t| t.culprit.is_some() && t.at <= last.at && born.is_some_and(|b| t.at >= b))
+        .max_by_key(|t| t.at);
+    let told = of_application.map_or(last, AsRef::as_ref);
+    let place = told.culprit.as_ref().map(frames::place);
     let place = place.map_or_else(String::new, |place| format!(" in {place}"));
-    Some(format!("{}{place}", log::quoted(&last.sentence())))
+    Some(format!("{}{place}", log::quoted(&told.sentence())))
 }
 
 /// Ended otherwise than by code 0.
