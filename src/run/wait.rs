@@ -2,7 +2,7 @@
 //!
 //! What counts is the phase, which is made of evidence: a listener that nobody accepts from has not got there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,16 +12,23 @@ use anyhow::Result;
 use super::{Watcher, complain, complain_of_unmatched, judge, print};
 use crate::cli::{ExitStatus, Target, Until, Wait};
 use crate::diagnosis::words::duration;
-use crate::diagnosis::{Diagnosis, Phase, PhaseChange, Server, sockets};
-use crate::snapshot::{Moment, ProcessKey, Snapshot};
-use crate::source::clock;
-use crate::view::{Scene, check, format};
+use crate::diagnosis::{Diagnosis, Phase, Server};
+use crate::snapshot::{Moment, ProcessKey};
+use crate::view::{Scene, check};
+
+mod progress;
+
+use progress::Progress;
 
 /// Between two looks at what is quiet; what starts is looked at more often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Looks in a row at which it has to have got there: one that begins to serve and dies of it has not.
 const LOOKS: u32 = 2;
+
+/// So long a server that was there before has to be seen to serve, as `check` looks at it: a loop that is blocked shows by standing
+/// still.
+const FOUND_SERVING: Duration = Duration::from_secs(3);
 
 /// So long after the end of a process its log is read on.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -57,11 +64,14 @@ enum Ended {
 struct Waiting<'a> {
     arguments: &'a Wait,
     progress: Progress,
+    began: Instant,
     /// Servers that the target has meant once: one that has ended listens on no port.
     followed: BTreeSet<ProcessKey>,
     now: Scene,
     /// The last look at which there was a server.
     last: Option<Scene>,
+    /// When a server that the target means was seen to have ended with an error, and the last look at one.
+    failed: Option<(Moment, Scene)>,
     /// Looks in a row at which it had got there.
     there: u32,
     gone: Option<Instant>,
@@ -72,9 +82,11 @@ impl<'a> Waiting<'a> {
         Self {
             arguments,
             progress: Progress::begin(arguments),
+            began: Instant::now(),
             followed: BTreeSet::new(),
             now: Scene::before_the_first_look(INTERVAL.as_secs_f64()),
             last: None,
+            failed: None,
             there: 0,
             gone: None,
         }
@@ -91,7 +103,12 @@ impl<'a> Waiting<'a> {
         self.follow(whole);
         self.progress.tell(&self.now);
         let diagnosis = &self.now.diagnosis;
-        let is_there = is_there(diagnosis, self.arguments.until);
+        let failed = diagnosis.servers.iter().filter_map(|s| failed_at(s)).max();
+        if let Some(at) = failed {
+            self.failed = Some((at, self.now.clone()));
+        }
+        let since = self.failed.as_ref().map(|(at, _)| *at);
+        let is_there = is_there(diagnosis, self.arguments.until, since);
         self.there = if is_there { self.there + 1 } else { 0 };
         if has_ended(&self.arguments.target, diagnosis) {
             self.gone.get_or_insert_with(Instant::now);
@@ -99,8 +116,10 @@ impl<'a> Waiting<'a> {
         if !diagnosis.servers.is_empty() {
             self.last = Some(self.now.clone());
         }
+        let was_there = diagnosis.servers.iter().any(|s| s.since_is_bound);
+        let is_sure = !was_there || self.began.elapsed() >= FOUND_SERVING;
         match self.gone {
-            _ if self.there >= LOOKS => Some(Ended::There),
+            _ if self.there >= LOOKS && is_sure => Some(Ended::There),
             Some(_) if self.last.is_none() => Some(Ended::Never),
             Some(since) => (since.elapsed() >= LAST_WORDS).then_some(Ended::Gone),
             None => (is_late && self.there == 0).then_some(Ended::Late),
@@ -136,7 +155,8 @@ impl<'a> Waiting<'a> {
     /// Prints the verdict on what was seen last.
     fn explain(&self, whole: &Diagnosis) -> Result<ExitStatus> {
         let targets = std::slice::from_ref(&self.arguments.target);
-        let Some(last) = &self.last else {
+        let failed = self.failed.as_ref().map(|(_, scene)| scene);
+        let Some(last) = failed.or(self.last.as_ref()) else {
             let status = self.unmatched(whole);
             if status.is_none() {
                 print(&check::text(&self.now))?;
@@ -163,8 +183,9 @@ impl<'a> Waiting<'a> {
     }
 }
 
-/// True if there is a server, and all that the target means, but for those that have ended, have got there.
-fn is_there(diagnosis: &Diagnosis, until: Until) -> bool {
+/// True if there is a server, and all that the target means, but for those that have ended, have got there. After a failure it takes
+/// one that was started later: that another still holds the port is no success.
+fn is_there(diagnosis: &Diagnosis, until: Until, failed: Option<Moment>) -> bool {
     let is_wanted = |phase| match until {
         Until::Serving => phase == Phase::Serving,
         Until::Listening => matches!(phase, Phase::Listening | Phase::Serving),
@@ -175,7 +196,26 @@ fn is_there(diagnosis: &Diagnosis, until: Until) -> bool {
             .iter()
             .filter(|s| s.phase != Phase::Exited)
     };
-    alive().next().is_some() && alive().all(|s| is_wanted(s.phase) && !s.unsettled)
+    let is_newer = |s: &Server| {
+        let alive = s
+            .members
+            .iter()
+            .filter(|m| m.exit.is_none() && m.process.is_python());
+        let started = alive.map(|m| m.process.started).min();
+        failed.is_none_or(|failed| started.is_some_and(|started| started > failed))
+    };
+    alive().any(|s| is_newer(s)) && alive().all(|s| is_wanted(s.phase) && !s.unsettled)
+}
+
+/// When a server ended with an error of its own; one that was asked to end by a signal has not failed.
+fn failed_at(server: &Server) -> Option<Moment> {
+    const BY_SIGNAL: [i32; 2] = [128 + libc::SIGINT, 128 + libc::SIGTERM];
+    let own = server.members.iter().find_map(|m| m.exit.as_ref());
+    let exit = &own.or(server.exits.front())?.exit;
+    let failed = exit
+        .code
+        .is_some_and(|code| code != 0 && !BY_SIGNAL.contains(&code));
+    (server.phase == Phase::Exited && failed).then_some(exit.at)
 }
 
 /// True for a process that cannot get there any more, since a pid does not come back.
@@ -198,101 +238,10 @@ fn not_there(status: ExitStatus) -> ExitStatus {
     }
 }
 
-/// What has been told on standard error.
-struct Progress {
-    utc_offset_s: i32,
-    began: Moment,
-    /// Of each server, the last phase that was told, and since when it was in it.
-    told: BTreeMap<ProcessKey, PhaseChange>,
-}
-
-impl Progress {
-    fn begin(arguments: &Wait) -> Self {
-        let progress = Self {
-            utc_offset_s: clock::utc_offset_s(),
-            began: clock::now(),
-            told: BTreeMap::new(),
-        };
-        let wanted = match arguments.until {
-            Until::Serving => "serve",
-            Until::Listening => "listen",
-        };
-        let most = duration(arguments.timeout.as_secs_f64());
-        let words = format!(
-            "waiting for {} to {wanted}, at most {most}",
-            arguments.target
-        );
-        progress.line(clock::wall_ms(), progress.began, &words);
-        progress
-    }
-
-    /// Phases that have been entered since the last look.
-    fn tell(&mut self, scene: &Scene) {
-        let Some(snapshot) = &scene.snapshot else {
-            return;
-        };
-        for server in &scene.diagnosis.servers {
-            let told = self.told.get(&server.root).copied();
-            let is_new = |change: &&PhaseChange| told.is_none_or(|told| change.at > told.at);
-            for change in server.timeline.iter().filter(is_new) {
-                self.change(server, *change, snapshot);
-            }
-            if let Some(change) = server.timeline.last() {
-                self.told.insert(server.root, *change);
-            }
-        }
-    }
-
-    fn change(&self, server: &Server, change: PhaseChange, snapshot: &Snapshot) {
-        let now = change.phase == server.phase;
-        let words = format!(
-            "{} ({}): {}{}",
-            server.name,
-            server.root.pid,
-            change.phase.word(),
-            if now { detail(server) } else { String::new() },
-        );
-        self.line(snapshot.wall_ms_of(change.at), change.at, &words);
-    }
-
-    /// One line, written at once: who reads this through a pipe reads it now.
-    fn line(&self, wall_ms: i64, at: Moment, words: &str) {
-        let clock = format::clock(wall_ms, self.utc_offset_s);
-        let after = at.seconds_since(self.began).max(0.0);
-        complain(&format!("{clock} {after:>6.1} s  {words}"));
-    }
-}
-
-/// ` on 0.0.0.0:8000`, ` with code 3`: what belongs to the phase that it is in now.
-fn detail(server: &Server) -> String {
-    let addresses = || {
-        let own = server.listeners.iter().filter(|l| !l.side);
-        own.map(|l| sockets::address(&l.socket)).collect::<Vec<_>>()
-    };
-    let last = server
-        .members
-        .iter()
-        .find_map(|m| m.exit.as_ref())
-        .or(server.exits.front());
-    match (server.phase, last) {
-        (Phase::Bound | Phase::Listening | Phase::Serving | Phase::Stalled, _) => {
-            match addresses().as_slice() {
-                [] => String::new(),
-                some => format!(" on {}", some.join(", ")),
-            }
-        }
-        (Phase::Exited | Phase::CrashLooping, Some(exit)) => {
-            let ending = format::ending(&exit.exit);
-            format!(", {}", ending.trim_start_matches("ended, "))
-        }
-        _ => String::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{diagnosis, outsider, server};
+    use crate::testing::{death, diagnosis, outsider, server};
 
     fn in_phase(phase: Phase) -> Server {
         let mut server = server(10, 8000);
@@ -329,8 +278,36 @@ mod tests {
         ];
         for (what, servers, want) in cases {
             let seen = diagnosis(servers, vec![outsider(40, "python batch.py")]);
-            let is = |until| is_there(&seen, until);
+            let is = |until| is_there(&seen, until, None);
             assert_eq!((is(Until::Listening), is(Until::Serving)), want, "{what}");
+        }
+    }
+
+    #[test]
+    fn after_a_failure_only_a_later_server_counts() {
+        let started = server(10, 8000).members[0].process.started;
+        let before = Moment(started.0 - 1);
+        let serving = diagnosis(vec![in_phase(Phase::Serving)], vec![]);
+        let is = |failed| is_there(&serving, Until::Serving, failed);
+        assert!(is(None));
+        assert!(is(Some(before)));
+        assert!(!is(Some(started)));
+    }
+
+    #[test]
+    fn what_is_a_failure() {
+        for (phase, code, signal, want) in [
+            (Phase::Exited, Some(1), None, true),
+            (Phase::Exited, Some(0), None, false),
+            (Phase::Exited, Some(143), None, false),
+            (Phase::Exited, None, Some(15), false),
+            (Phase::Exited, None, None, false),
+            // Its worker has.
+            (Phase::Serving, Some(1), None, false),
+        ] {
+            let mut server = in_phase(phase);
+            server.exits.push_front(death(10, 1, code, signal));
+            assert_eq!(failed_at(&server).is_some(), want, "{code:?} {signal:?}");
         }
     }
 

@@ -212,6 +212,32 @@ fn a_master_that_gives_up_does_not_hide_what_its_worker_died_of() {
 }
 
 #[test]
+fn an_old_server_that_keeps_the_port_is_no_success_of_the_new_one() {
+    let python = need!(venv("main", "python"));
+    let args = ["-m", "http.server", "{port}", "--bind", "127.0.0.1"];
+    let old = Server::start(&python, &args);
+    old.wait_listens();
+    let folder = tempfile::tempdir().unwrap();
+    let app = "import pathlib, time\n\
+               while not pathlib.Path('go').exists():\n    \
+                   time.sleep(0.05)\n\
+               async def app(scope, receive, send):\n    \
+                   pass\n";
+    std::fs::write(folder.path().join("release.py"), app).unwrap();
+    let port = old.port;
+    let command = format!("{} -m uvicorn release:app --port {port}", python.display());
+    let new = with_log(folder.path(), &command);
+    new.wait_until("Python", || kernel::is_python(new.pid));
+    let wait = Wait::start(&[&format!(":{port}"), "--timeout", "20s"]);
+    wait.tells("release:app").tells("serving on");
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    let (status, out, told) = wait.ended();
+    assert_eq!(status.code(), Some(1), "{out}{told}");
+    has(&told, &["exited", "does not serve after 20 s"]);
+    has(&out, &["exited", "address already in use"]);
+}
+
+#[test]
 fn a_listener_without_a_worker_does_not_serve() {
     let gunicorn = need!(venv("main", "gunicorn"));
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
