@@ -23,12 +23,13 @@ use progress::Progress;
 /// Between two looks at what is quiet; what starts is looked at more often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks in a row at which it has to have got there: one that begins to serve and dies of it has not.
-const LOOKS: u32 = 2;
+/// So long a server has to be seen there whose way there was watched: one that begins to serve and dies of it has not got there.
+const WATCHED: Duration = Duration::from_millis(100);
 
-/// So long a server that was there before has to be seen to serve, as `check` looks at it: a loop that is blocked shows by standing
-/// still.
-const FOUND_SERVING: Duration = Duration::from_secs(3);
+/// The same for one that listened before: a loop that is blocked shows by standing still. And so many looks, which come slowly on a
+/// machine that is busy.
+const FOUND: Duration = Duration::from_secs(3);
+const FOUND_LOOKS: u32 = 20;
 
 /// So long after the end of a process its log is read on.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -43,6 +44,8 @@ pub(super) fn wait(arguments: &Wait) -> Result<ExitStatus> {
         if let Some(ended) = wait.see(scene, &whole, is_late) {
             return wait.end(ended, &whole);
         }
+        let first = wait.now.diagnosis.servers.first();
+        watcher.focus_on(first.map(|server| server.root));
         watcher.wait(|watcher| !wait.is_close() && watcher.began.elapsed() >= arguments.timeout);
     }
 }
@@ -64,7 +67,6 @@ enum Ended {
 struct Waiting<'a> {
     arguments: &'a Wait,
     progress: Progress,
-    began: Instant,
     /// Servers that the target has meant once: one that has ended listens on no port.
     followed: BTreeSet<ProcessKey>,
     now: Scene,
@@ -72,8 +74,8 @@ struct Waiting<'a> {
     last: Option<Scene>,
     /// When a server that the target means was seen to have ended with an error, and the last look at one.
     failed: Option<(Moment, Scene)>,
-    /// Looks in a row at which it had got there.
-    there: u32,
+    /// Since when it has been there at every look, and how many those were.
+    there: Option<(Instant, u32)>,
     gone: Option<Instant>,
 }
 
@@ -82,19 +84,18 @@ impl<'a> Waiting<'a> {
         Self {
             arguments,
             progress: Progress::begin(arguments),
-            began: Instant::now(),
             followed: BTreeSet::new(),
             now: Scene::before_the_first_look(INTERVAL.as_secs_f64()),
             last: None,
             failed: None,
-            there: 0,
+            there: None,
             gone: None,
         }
     }
 
-    /// What is there already is looked at once more, however late it is.
+    /// What is there already is looked at until that is sure, however late it is.
     fn is_close(&self) -> bool {
-        self.there > 0 || self.gone.is_some()
+        self.there.is_some() || self.gone.is_some()
     }
 
     /// Takes in a look; says whether it was the last.
@@ -107,29 +108,38 @@ impl<'a> Waiting<'a> {
         if let Some(at) = failed {
             self.failed = Some((at, self.now.clone()));
         }
-        let since = self.failed.as_ref().map(|(at, _)| *at);
-        let is_there = is_there(diagnosis, self.arguments.until, since);
-        self.there = if is_there { self.there + 1 } else { 0 };
+        let failed = self.failed.as_ref().map(|(at, _)| *at);
+        let is_there = is_there(diagnosis, self.arguments.until, failed);
+        let (since, looks) = self.there.unwrap_or_else(|| (Instant::now(), 0));
+        self.there = is_there.then_some((since, looks + 1));
         if has_ended(&self.arguments.target, diagnosis) {
             self.gone.get_or_insert_with(Instant::now);
         }
         if !diagnosis.servers.is_empty() {
             self.last = Some(self.now.clone());
         }
-        let was_there = diagnosis.servers.iter().any(|s| s.since_is_bound);
-        let is_sure = !was_there || self.began.elapsed() >= FOUND_SERVING;
+        let is_sure = match diagnosis.servers.iter().all(|s| was_watched(s)) {
+            true => since.elapsed() >= WATCHED,
+            false => since.elapsed() >= FOUND && looks + 1 >= FOUND_LOOKS,
+        };
         match self.gone {
-            _ if self.there >= LOOKS && is_sure => Some(Ended::There),
+            _ if is_there && is_sure => Some(Ended::There),
             Some(_) if self.last.is_none() => Some(Ended::Never),
             Some(since) => (since.elapsed() >= LAST_WORDS).then_some(Ended::Gone),
-            None => (is_late && self.there == 0).then_some(Ended::Late),
+            None => (is_late && self.there.is_none()).then_some(Ended::Late),
         }
     }
 
-    /// Adds the servers that the target has meant before.
+    /// Adds the servers that the target has meant before, and those that a script with its pid has started (`./start.sh &`).
     fn follow(&mut self, whole: &Diagnosis) {
-        let meant = self.now.diagnosis.servers.iter().map(|s| s.root);
-        self.followed.extend(meant.collect::<Vec<_>>());
+        let selected = &self.now.diagnosis;
+        self.followed
+            .extend(selected.servers.iter().map(|s| s.root));
+        if let (Target::Pid(pid), true) = (&self.arguments.target, selected.outsiders.is_empty()) {
+            let started = |s: &&Arc<Server>| s.members.iter().any(|m| m.process.ppid == *pid);
+            let children = whole.servers.iter().filter(started);
+            self.followed.extend(children.map(|s| s.root));
+        }
         let servers = whole.servers.iter();
         let followed = servers.filter(|s| self.followed.contains(&s.root)).cloned();
         let diagnosis = Arc::make_mut(&mut self.now.diagnosis);
@@ -205,6 +215,15 @@ fn is_there(diagnosis: &Diagnosis, until: Until, failed: Option<Moment>) -> bool
         failed.is_none_or(|failed| started.is_some_and(|started| started > failed))
     };
     alive().any(|s| is_newer(s)) && alive().all(|s| is_wanted(s.phase) && !s.unsettled)
+}
+
+/// True if it was seen before it listened.
+fn was_watched(server: &Server) -> bool {
+    let first = server.timeline.first().map(|change| change.phase);
+    matches!(
+        first,
+        Some(Phase::Importing | Phase::Starting | Phase::Bound)
+    )
 }
 
 /// When a server ended with an error of its own; one that was asked to end by a signal has not failed.

@@ -1,6 +1,6 @@
 //! `steth wait`: from nothing to serving, and why not; its lines in a pipe, its exit codes, and its end by a signal.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -137,11 +137,11 @@ fn a_startup_that_hangs_is_told_with_its_place_and_log() {
         std::fs::read_to_string(&log).is_ok_and(|text| text.contains("asking the cache"))
     });
     let target = format!(":{port}");
-    let (exit, out, told) = steth(&["wait", &target, "--timeout", "15s"]);
+    let (exit, out, told) = steth(&["wait", &target, "--timeout", "25s"]);
     assert_eq!(exit, Some(1), "{out}{told}");
     has(
         &told,
-        &["starting", &format!("{target} does not serve after 15 s")],
+        &["starting", &format!("{target} does not serve after 25 s")],
     );
     has(
         &out,
@@ -170,13 +170,13 @@ fn a_process_that_crashes_is_not_waited_for_and_its_traceback_is_told() {
     let command = format!("{} -m uvicorn prices:app --port {port}", python.display());
     let server = with_log(folder.path(), &command);
     let by_pid = Wait::start(&[&server.pid.to_string(), "--timeout", "10m"]);
-    let by_port = Wait::start(&[&format!(":{port}"), "--timeout", "20s"]);
+    let by_port = Wait::start(&[&format!(":{port}"), "--timeout", "30s"]);
     by_pid.tells("importing");
     by_port.tells("importing");
     std::fs::write(folder.path().join("go"), "").unwrap();
     for (wait, words) in [
         (by_pid, "has ended"),
-        (by_port, "does not serve after 20 s"),
+        (by_port, "does not serve after 30 s"),
     ] {
         let (status, out, told) = wait.ended();
         assert_eq!(status.code(), Some(1), "{out}{told}");
@@ -195,7 +195,7 @@ fn a_master_that_gives_up_does_not_hide_what_its_worker_died_of() {
                DSN = settings()\n";
     std::fs::write(folder.path().join("unset.py"), app).unwrap();
     let port = kernel::free_port();
-    let wait = Wait::start(&[&format!(":{port}"), "--timeout", "20s"]);
+    let wait = Wait::start(&[&format!(":{port}"), "--timeout", "30s"]);
     wait.tells("waiting for");
     let command = format!("{} -b 127.0.0.1:{port} unset:app", gunicorn.display());
     let _server = with_log(folder.path(), &command);
@@ -209,6 +209,30 @@ fn a_master_that_gives_up_does_not_hide_what_its_worker_died_of() {
             "unset.py:3",
         ],
     );
+}
+
+#[test]
+fn a_loop_that_was_blocked_before_is_not_believed_to_serve() {
+    let python = need!(venv("main", "python"));
+    let folder = tempfile::tempdir().unwrap();
+    let app = "import time\n\
+               async def app(scope, receive, send):\n    \
+                   if scope['type'] == 'http':\n        \
+                       print('rendering', flush=True)\n        \
+                       render()\n\
+               def render():\n    \
+                   time.sleep(3600)\n";
+    std::fs::write(folder.path().join("report.py"), app).unwrap();
+    let args = ["-m", "uvicorn", "report:app", "--port", "{port}"];
+    let server = Server::start_in(folder.path(), &python, &args);
+    server.wait_listens();
+    let mut client = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    server.wait_log("rendering", 1);
+    let target = format!(":{}", server.port);
+    let (exit, out, told) = steth(&["wait", &target, "--timeout", "20s"]);
+    assert_eq!(exit, Some(1), "{out}{told}");
+    has(&out, &["stalled", "loop-blocked", "render ("]);
 }
 
 #[test]
@@ -228,12 +252,12 @@ fn an_old_server_that_keeps_the_port_is_no_success_of_the_new_one() {
     let command = format!("{} -m uvicorn release:app --port {port}", python.display());
     let new = with_log(folder.path(), &command);
     new.wait_until("Python", || kernel::is_python(new.pid));
-    let wait = Wait::start(&[&format!(":{port}"), "--timeout", "20s"]);
+    let wait = Wait::start(&[&format!(":{port}"), "--timeout", "30s"]);
     wait.tells("release:app").tells("serving on");
     std::fs::write(folder.path().join("go"), "").unwrap();
     let (status, out, told) = wait.ended();
     assert_eq!(status.code(), Some(1), "{out}{told}");
-    has(&told, &["exited", "does not serve after 20 s"]);
+    has(&told, &["exited", "does not serve after 30 s"]);
     has(&out, &["exited", "address already in use"]);
 }
 
@@ -256,7 +280,7 @@ fn a_listener_without_a_worker_does_not_serve() {
     server.wait_listens();
     server.wait_log("asking for flags", 1);
     let target = format!(":{}", server.port);
-    let (exit, out, told) = steth(&["wait", &target, "--timeout", "12s"]);
+    let (exit, out, told) = steth(&["wait", &target, "--timeout", "20s"]);
     assert_eq!(exit, Some(1), "{out}{told}");
     has(&out, &["fetch_flags", "→"]);
     assert!(!told.contains("serving"), "{told}");
@@ -268,13 +292,30 @@ fn a_listener_without_a_worker_does_not_serve() {
 fn a_socket_that_is_bound_does_not_even_listen() {
     let python = need!(any());
     let server = Server::start(&python, &["bound_first.py", "{port}"]);
-    server.wait_log("", 1);
+    server.wait_until("Python", || kernel::is_python(server.pid));
     let pid = server.pid.to_string();
-    let args = ["wait", &pid, "--until", "listening", "--timeout", "10s"];
+    let args = ["wait", &pid, "--until", "listening", "--timeout", "15s"];
     let (exit, out, told) = steth(&args);
     assert_eq!(exit, Some(1), "{out}{told}");
-    has(&told, &["bound", "does not listen after 10 s"]);
+    has(&told, &["bound", "does not listen after 15 s"]);
     has(&out, &["bound-not-listening"]);
+}
+
+#[test]
+fn the_pid_of_a_script_means_the_server_that_it_starts() {
+    let uvicorn = need!(venv("main", "uvicorn"));
+    let line = format!("{} echo_asgi:app --port {{port}}; true", uvicorn.display());
+    let server = Server::start(Path::new("/bin/sh"), &["-c", &line]);
+    let wait = Wait::start(&[&server.pid.to_string(), "--timeout", "10m"]);
+    let (status, out, told) = wait.ended();
+    assert_eq!(status.code(), Some(0), "{out}{told}\n{}", server.log());
+    has(
+        &told,
+        &[
+            "echo_asgi",
+            &format!("serving on 127.0.0.1:{}", server.port),
+        ],
+    );
 }
 
 #[test]
