@@ -26,10 +26,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// So long a server has to be seen there whose way there was watched: one that begins to serve and dies of it has not got there.
 const WATCHED: Duration = Duration::from_millis(100);
 
-/// The same for one that listened before: a loop that is blocked shows by standing still. And so many looks, which come slowly on a
-/// machine that is busy.
+/// The same for one that listened before: a loop that is blocked shows by standing still. So many looks are enough, which come slowly
+/// on a machine that is busy; and at last it is believed.
 const FOUND: Duration = Duration::from_secs(3);
 const FOUND_LOOKS: u32 = 20;
+const FOUND_LONG: Duration = Duration::from_secs(5);
 
 /// So long after the end of a process its log is read on.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -120,7 +121,8 @@ impl<'a> Waiting<'a> {
         }
         let is_sure = match diagnosis.servers.iter().all(|s| was_watched(s)) {
             true => since.elapsed() >= WATCHED,
-            false => since.elapsed() >= FOUND && looks + 1 >= FOUND_LOOKS,
+            false if looks + 1 >= FOUND_LOOKS => since.elapsed() >= FOUND,
+            false => since.elapsed() >= FOUND_LONG,
         };
         match self.gone {
             _ if is_there && is_sure => Some(Ended::There),
