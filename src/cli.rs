@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Exit codes: promises to scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
     /// Every selected server is healthy.
     Healthy,
-    /// At least one server has a critical finding.
+    /// At least one server has a critical finding; of `wait`, that the time-out has passed.
     Critical,
     /// Wrong usage, or nothing matches a target.
     Usage,
@@ -71,6 +71,8 @@ pub struct Live {
 pub enum Command {
     /// Observe for a while and print a verdict for each server
     Check(Check),
+    /// Wait until a server serves, telling each phase; where it does not get there, say why
+    Wait(Wait),
     /// Tell what this user can see on this machine, and what would unlock the rest
     Doctor,
     /// Start a small failing server that ships inside the program, and open the screen on it
@@ -96,6 +98,32 @@ pub struct Check {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `wait`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Exit codes: 0 it got there, 1 it did not in time, 2 wrong usage or no such pid, 3 could not see enough to judge."
+)]
+pub struct Wait {
+    /// The server: a pid (4127), or what may not exist yet: a port (:8000), a unix socket path, or a part of the command line
+    #[arg(value_name = "TARGET")]
+    pub target: Target,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// What to wait for
+    #[arg(long, value_enum, value_name = "PHASE", default_value = "serving")]
+    pub until: Until,
+}
+
+/// What `wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// The kernel lets clients in
+    Listening,
+    /// Somebody accepts and answers them
+    Serving,
 }
 
 /// Arguments of `demo`.

@@ -23,8 +23,10 @@ use crate::source::sampler::NOT_READ_YET;
 use crate::view::{Scene, check, json};
 
 mod doctor;
+mod first;
 mod live;
 mod locals;
+mod wait;
 mod watcher;
 
 use watcher::Watcher;
@@ -34,7 +36,14 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None => live::live(&cli.live),
-        Some(Command::Check(arguments)) => verdict(&arguments),
+        Some(Command::Check(arguments)) => {
+            first::end_by_signals();
+            verdict(&arguments)
+        }
+        Some(Command::Wait(arguments)) => {
+            first::end_by_signals();
+            wait::wait(&arguments)
+        }
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Demo(arguments)) => live::demonstrate(&arguments),
         Some(Command::Completions { shell }) => completions(shell),
@@ -65,8 +74,8 @@ fn print(text: &str) -> Result<()> {
 }
 
 fn complain(text: &str) {
-    // Nothing is left to be done if standard error is closed.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    // One write for a whole line. Nothing is left to be done if standard error is closed.
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 fn verdict(arguments: &Check) -> Result<ExitStatus> {

@@ -93,13 +93,22 @@ fn is_socket(socket: &Listener, target: &Target) -> bool {
     }
 }
 
-/// A server that has not got there: it listens nowhere yet, and its command line asks for this port.
+/// A server that has not got there: it listens nowhere yet, and its command line asks for this port or path.
 fn is_to_listen(server: &Server, target: &Target) -> bool {
-    let Target::Port(port) = target else {
-        return false;
+    let asks = |m: &Member| match target {
+        Target::Port(port) => kind::wanted_port(&m.process.cmdline) == Some(*port),
+        Target::Path(path) => m.process.cmdline.iter().any(|word| names_path(word, path)),
+        Target::Pid(_) | Target::Name(_) => false,
     };
-    let asks = |m: &Member| kind::wanted_port(&m.process.cmdline) == Some(*port);
     server.listeners.iter().all(|l| l.side) && server.members.iter().any(asks)
+}
+
+/// `/run/api.sock`, `unix:/run/api.sock`, `--uds=/run/api.sock`, `--bind=unix:run/api.sock`.
+fn names_path(word: &str, wanted: &str) -> bool {
+    let value = word.split_once('=').map_or(word, |(_, value)| value);
+    let path = value.strip_prefix("unix:").unwrap_or(value);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    !path.is_empty() && same_path(path, wanted)
 }
 
 fn same_path(socket: &str, wanted: &str) -> bool {

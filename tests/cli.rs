@@ -109,6 +109,26 @@ fn what_needs_no_server() {
             &["unexpected argument '--nonsense'"],
         ),
         (&["check", "--for", "3y"], 2, &[], &["unknown unit 'y'"]),
+        (
+            &["wait", "--help"],
+            0,
+            &["TARGET", "--timeout", "60s", "--until", "listening"],
+            &[],
+        ),
+        (&["wait"], 2, &[], &["<TARGET>"]),
+        (&["wait", ":8000", "gunicorn"], 2, &[], &["gunicorn"]),
+        (
+            &["wait", ":8000", "--until", "bound"],
+            2,
+            &[],
+            &["listening", "serving"],
+        ),
+        (
+            &["wait", ":8000", "--timeout", "3y"],
+            2,
+            &[],
+            &["unknown unit 'y'"],
+        ),
         (&["check", ":70000"], 2, &[], &["'70000' is not a port"]),
         (&["check", ""], 2, &[], &["empty target"]),
         (&["--interval", "1ms"], 2, &[], &["100ms to 60s"]),
@@ -170,7 +190,15 @@ fn doctor_has_one_row_per_subject() {
     let distinct: BTreeSet<&str> = subjects.iter().copied().collect();
     assert_eq!(distinct.len(), subjects.len(), "{out}");
     assert_eq!(reasons, subjects.len(), "{out}");
-    for word in ["stacks", "open files", "listeners", "births", "exit codes"] {
+    for word in [
+        "stacks",
+        "open files",
+        "listeners",
+        "births",
+        "exit codes",
+        "log files",
+        "journal",
+    ] {
         assert!(subjects.iter().any(|s| s.contains(word)), "{word}\n{out}");
     }
 }

@@ -160,6 +160,66 @@ fn help_and_panels_are_reached_at_80_by_24() {
     terminal.wait("the sockets", |text| text.contains(&port));
 }
 
+/// What OSC 52 has asked the terminal to keep, last first.
+fn clipboard(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let asked = text.split("\x1b]52;c;").skip(1);
+    let mut all: Vec<String> = asked
+        .filter_map(|rest| Some(rest.split_once('\x07')?.0.to_owned()))
+        .collect();
+    all.reverse();
+    all
+}
+
+/// `base64 -d`, by the machine's own program.
+fn decoded(base64: &str) -> String {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let mut child = Command::new("base64")
+        .arg("-d")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(base64.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{base64}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn enter_on_a_finding_asks_the_terminal_to_copy_its_command() {
+    let python = need!(any());
+    for term in ["xterm-256color", "vt220"] {
+        let server = Server::start(&python, &["bound_first.py", "{port}"]);
+        let pid = server.pid.to_string();
+        let mut terminal = Terminal::steth(40, 140, &[("TERM", term)], &[&pid]);
+        terminal.wait_text(&["bound", "check it:"]);
+        terminal.keys("w");
+        terminal.keys("\r");
+        terminal.wait_text(&["finding 1 of", "Check it by hand", "copied:"]);
+        let asked = clipboard(&terminal.bytes());
+        if term == "vt220" {
+            assert_eq!(asked, Vec::<String>::new());
+            terminal.wait_text(&["not copied"]);
+        } else {
+            let command = decoded(&asked[0]);
+            assert_eq!(asked.len(), 1);
+            terminal.wait("the command", |text| text.contains(&command));
+            assert!(!command.is_empty());
+        }
+        terminal.keys("\x1b");
+        terminal.wait_text(&["PHASE"]);
+        terminal.keys("q");
+        assert_eq!(terminal.ended(), 0);
+    }
+}
+
 #[test]
 fn stops_for_the_shell_and_comes_back() {
     let server = need!(server());

@@ -8,11 +8,14 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use steth::view::Scene;
+use steth::view::tui::clipboard::Clipboard;
 use steth::view::tui::{Effect, Event, Options, State, Theme, draw};
 use unicode_width::UnicodeWidthStr;
 
 #[path = "support/tasks.rs"]
 mod build;
+#[path = "screens/findings.rs"]
+mod findings;
 #[path = "screens/fixture.rs"]
 mod fixture;
 #[path = "screens/locals.rs"]
@@ -38,6 +41,7 @@ impl Screen {
             theme,
             utc_offset_s: 0,
             dumb: false,
+            clipboard: Clipboard::Terminal,
         });
         state.update(Event::Resize(columns, rows));
         Self { state }
@@ -216,6 +220,8 @@ fn pictures() {
             ("sockets", "jj1"),
             ("exits", "4"),
             ("why", "w"),
+            ("why-second", "wj"),
+            ("finding", "w<Enter>"),
             ("unseen", "jjj"),
             ("tree", "t"),
             ("inside", "jjjj<Enter>"),

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use steth::view::tui::clipboard::Clipboard;
 use steth::view::tui::{Options, Theme, TuiError, run};
 
 #[path = "screens/fixture.rs"]
@@ -63,6 +64,7 @@ fn child() {
             theme,
             utc_offset_s: 0,
             dumb: false,
+            clipboard: Clipboard::Terminal,
         },
     );
     let ended = runtime.block_on(async {
@@ -351,6 +353,7 @@ fn without_a_terminal_there_is_no_screen() {
         },
         utc_offset_s: 0,
         dumb: true,
+        clipboard: Clipboard::Terminal,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -37,6 +37,30 @@ fn pids(targets: &[&str]) -> (Vec<u32>, Vec<u32>) {
 }
 
 #[test]
+fn a_path_that_a_command_line_asks_for() {
+    for (word, wanted, is) in [
+        ("/run/api.sock", "/run/api.sock", true),
+        ("unix:/run/api.sock", "/run/api.sock", true),
+        ("unix:///run/api.sock", "/run/api.sock", true),
+        ("--uds=/run/api.sock", "/run/api.sock", true),
+        ("--bind=unix:/run/api.sock", "/run/api.sock", true),
+        ("--bind=unix:run/api.sock", "./api.sock", true),
+        ("--uds=/run/api.sock.old", "/run/api.sock", false),
+        ("--uds=", "./", false),
+    ] {
+        assert_eq!(names_path(word, wanted), is, "{word} {wanted}");
+    }
+    let to_listen = |words: &str| {
+        let mut server = server(30, 0);
+        server.listeners.clear();
+        server.members = vec![member(process(30, words), Role::Single, Phase::Starting)];
+        is_server(&server, &Target::Path("/run/api.sock".into()))
+    };
+    assert!(to_listen("uvicorn app:app --uds /run/api.sock"));
+    assert!(!to_listen("uvicorn app:app --port 8000"));
+}
+
+#[test]
 fn targets_select_servers_and_scripts() {
     type Case = (&'static [&'static str], &'static [u32], &'static [u32]);
     let cases: &[Case] = &[

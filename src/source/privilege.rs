@@ -1,7 +1,7 @@
 //! What may this program see on this machine, why not more, and which command unlocks it?
 //!
-//! Nothing is tried out: the answers follow from capabilities, namespaces and settings, as capabilities(7), ptrace(2),
-//! proc(5) and the kernel's sources say. [`rows`] is pure.
+//! Nothing is tried out but logs, whose files are opened: the answers follow from capabilities, namespaces and settings, as
+//! capabilities(7), ptrace(2), proc(5) and the kernel's sources say. [`rows`] is pure.
 
 use std::fs;
 
@@ -10,8 +10,10 @@ use ::procfs::process::{MountInfo, Status};
 
 use super::procfs::identity::parse_namespace;
 
+mod logs;
 mod rows;
 
+pub use logs::{LogPlaces, Place};
 pub use rows::{Row, Visible, hidden_processes, rows};
 
 /// Inodes of the initial namespaces: fixed in the kernel (include/linux/proc_ns.h).
@@ -45,6 +47,8 @@ pub struct Privileges {
     pub kernel: (u32, u32),
     /// True if a cgroup hierarchy with a freezer is mounted here.
     pub freezer: bool,
+    /// Logs that may be read.
+    pub logs: LogPlaces,
 }
 
 impl Privileges {
@@ -85,6 +89,7 @@ pub fn read() -> Privileges {
             &fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default(),
         ),
         freezer: has_freezer(&mounts),
+        logs: LogPlaces::read(),
     }
 }
 

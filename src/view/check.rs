@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-mod log;
+pub(super) mod log;
 
 use super::{Scene, json};
 use crate::diagnosis::task::{self, suspect, words};

@@ -18,6 +18,7 @@ use super::Scene;
 
 pub mod arrange;
 pub mod cell;
+pub mod clipboard;
 pub mod column;
 pub mod draw;
 pub mod facts;
@@ -208,6 +209,10 @@ impl Screen {
                 self.state.update(Event::Resize(columns, rows));
             }
             Effect::Redraw => self.terminal.redraw(),
+            Effect::Copy(text) => {
+                let sequence = self.state.options.clipboard.sequence(&text);
+                self.terminal.send(&sequence)?;
+            }
             Effect::SetInterval(seconds) => self.ask(Request::Interval(seconds)),
             Effect::ReadLocals(keys) => self.ask(Request::Locals(keys)),
             Effect::Focus(key) => self.ask(Request::Focus(key)),

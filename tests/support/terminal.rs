@@ -53,7 +53,9 @@ impl Terminal {
         let mut command = CommandBuilder::new(program);
         command.args(args);
         command.cwd(env!("CARGO_MANIFEST_DIR"));
-        command.env_remove("NO_COLOR");
+        for inherited in ["NO_COLOR", "TMUX", "STY"] {
+            command.env_remove(inherited);
+        }
         command.env("TERM", "xterm-256color");
         command.env("LC_ALL", "C.UTF-8");
         for (name, value) in env {

@@ -1,6 +1,6 @@
 //! What does each right show? One row for each thing that a person may miss on the screen.
 
-use super::Privileges;
+use super::{Privileges, logs};
 use crate::snapshot::Gap;
 
 /// Gives a program that is installed every right that it can use.
@@ -34,7 +34,7 @@ pub struct Row {
 
 /// What these rights show, in the order of the screen.
 pub fn rows(rights: &Privileges) -> Vec<Row> {
-    vec![
+    let mut rows = vec![
         processes(rights),
         own_stacks(rights),
         others_stacks(rights),
@@ -45,13 +45,15 @@ pub fn rows(rights: &Privileges) -> Vec<Row> {
         events(rights),
         exit_codes(rights),
         freezer(rights),
-    ]
+    ];
+    rows.extend(logs::rows(rights));
+    rows
 }
 
 /// What a row says besides its name.
-type Answer = (Visible, String, Option<String>);
+pub(super) type Answer = (Visible, String, Option<String>);
 
-fn row(what: &'static str, source: &'static str, (visible, why, unlock): Answer) -> Row {
+pub(super) fn row(what: &'static str, source: &'static str, (visible, why, unlock): Answer) -> Row {
     Row {
         what,
         source,
@@ -61,7 +63,7 @@ fn row(what: &'static str, source: &'static str, (visible, why, unlock): Answer)
     }
 }
 
-fn yes(why: &str) -> Answer {
+pub(super) fn yes(why: &str) -> Answer {
     (Visible::Yes, why.to_owned(), None)
 }
 
@@ -253,7 +255,7 @@ fn freezer(rights: &Privileges) -> Row {
 }
 
 /// All of these capabilities, each with whether it is there.
-fn needs(rights: &Privileges, capabilities: &[(&str, bool)]) -> Answer {
+pub(super) fn needs(rights: &Privileges, capabilities: &[(&str, bool)]) -> Answer {
     let names = |wanted: bool| {
         let chosen = capabilities.iter().filter(|(_, has)| *has == wanted);
         chosen.map(|(name, _)| *name).collect::<Vec<_>>()
@@ -271,7 +273,7 @@ fn needs(rights: &Privileges, capabilities: &[(&str, bool)]) -> Answer {
 }
 
 /// The command that gives a program these capabilities.
-fn grant(rights: &Privileges, capabilities: &[&str]) -> Option<String> {
+pub(super) fn grant(rights: &Privileges, capabilities: &[&str]) -> Option<String> {
     if rights.is_contained() {
         let added: Vec<String> = capabilities
             .iter()
@@ -284,11 +286,12 @@ fn grant(rights: &Privileges, capabilities: &[&str]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::logs::{LogPlaces, Place};
     use super::*;
     use Visible::{No, Partly, Yes};
 
-    fn nobody() -> Privileges {
+    pub(in super::super) fn nobody() -> Privileges {
         Privileges {
             euid: 1000,
             cap_sys_ptrace: false,
@@ -302,10 +305,15 @@ mod tests {
             init_net_ns: None,
             kernel: (6, 8),
             freezer: true,
+            logs: LogPlaces {
+                journal: Place::Readable,
+                journalctl: true,
+                runtimes: Place::Readable,
+            },
         }
     }
 
-    fn root() -> Privileges {
+    pub(in super::super) fn root() -> Privileges {
         Privileges {
             euid: 0,
             cap_sys_ptrace: true,
@@ -318,7 +326,9 @@ mod tests {
     }
 
     fn visible(rights: &Privileges) -> Vec<Visible> {
-        rows(rights).iter().map(|row| row.visible).collect()
+        // The rows of logs have tests of their own.
+        let rows = rows(rights);
+        rows.iter().take(10).map(|row| row.visible).collect()
     }
 
     #[test]

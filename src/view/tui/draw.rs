@@ -9,6 +9,7 @@ use super::arrange::Band;
 use super::layout::{Areas, Focus, LEAST};
 use super::panel::{self, PanelId, Subject};
 use super::sheet::Sheet;
+use super::state::opened::Opened;
 use super::state::{Mode, State};
 use super::{text, theme};
 
@@ -18,7 +19,10 @@ pub fn compose(state: &State) -> Sheet {
     match (state.areas(), state.mode) {
         (None, _) => too_small(state, &mut sheet),
         (Some(_), Mode::Help { scroll }) => help(scroll, &mut sheet),
-        (Some(areas), _) => screen(state, &areas, &mut sheet),
+        (Some(areas), _) => match &state.opened {
+            Some(opened) => finding(state, opened, &mut sheet),
+            None => screen(state, &areas, &mut sheet),
+        },
     }
     sheet
 }
@@ -47,16 +51,43 @@ fn too_small(state: &State, sheet: &mut Sheet) {
 }
 
 fn help(scroll: usize, sheet: &mut Sheet) {
+    let lines = panel::help::lines(usize::from(sheet.size.0));
+    let keys = Line::from(Span::styled(" Esc closes the help", theme::DIM));
+    page("help", lines, scroll, keys, sheet);
+}
+
+fn finding(state: &State, opened: &Opened, sheet: &mut Sheet) {
+    let width = usize::from(sheet.size.0);
+    let lines = panel::finding::lines(state, opened, width);
+    let keys = panel::finding::keys(opened, width);
+    page(
+        &panel::finding::title(opened),
+        lines,
+        opened.scroll,
+        keys,
+        sheet,
+    );
+}
+
+/// The whole screen for one thing: a title, lines that can be scrolled, and keys.
+fn page(
+    title: &str,
+    lines: Vec<Line<'static>>,
+    scroll: usize,
+    keys: Line<'static>,
+    sheet: &mut Sheet,
+) {
     let area = sheet.area();
     let width = usize::from(area.width);
-    let lines = panel::help::lines(width);
     let hidden = (lines.len() + 2).saturating_sub(usize::from(area.height) + scroll);
-    let title = vec![Span::styled(" steth · help", theme::BOLD)];
     let more = if hidden > 0 {
         format!("{}: ↓ ", more_lines(hidden))
     } else {
         String::new()
     };
+    let room = width.saturating_sub(more.width() + 1);
+    let title = text::cut(&format!(" steth · {title}"), room);
+    let title = vec![Span::styled(title, theme::BOLD)];
     sheet.put(area, 0, text::ends(title, vec![Span::raw(more)], width));
     let body = Rect {
         y: area.y + 1,
@@ -65,11 +96,7 @@ fn help(scroll: usize, sheet: &mut Sheet) {
     };
     sheet.put_all(body, lines, scroll);
     let last = usize::from(area.height).saturating_sub(1);
-    sheet.put(
-        area,
-        last,
-        Line::from(Span::styled(" Esc closes the help", theme::DIM)),
-    );
+    sheet.put(area, last, keys);
 }
 
 fn screen(state: &State, areas: &Areas, sheet: &mut Sheet) {

@@ -7,6 +7,7 @@ use crate::diagnosis::{Member, Outsider, Server, Standing};
 use crate::snapshot::{Gap, LocalsAnswer, Moment, Process, ProcessKey, Snapshot};
 
 pub mod exits;
+pub mod finding;
 pub mod footer;
 pub mod header;
 pub mod help;
@@ -129,6 +130,8 @@ pub struct Subject<'a> {
     pub narrowed: bool,
     /// Locals that were asked for.
     pub locals: Option<Asked<'a>>,
+    /// The finding that has the cursor, by its place; `None` while WHY is not in focus.
+    pub chosen: Option<usize>,
     /// Seconds east of UTC.
     pub utc_offset_s: i32,
 }

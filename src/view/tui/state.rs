@@ -10,13 +10,16 @@ use crate::view::Scene;
 
 pub mod cursor;
 mod keys;
+pub mod opened;
 pub mod rows;
 mod settle;
 
 use cursor::{Cursor, RowId};
+use opened::{FindingId, Opened};
 use rows::Choice;
 
 use super::arrange::{Band, Sort};
+use super::clipboard::Clipboard;
 use super::facts;
 use super::filter::Filter;
 use super::layout::{self, Areas, Focus, Wishes};
@@ -36,6 +39,8 @@ pub struct Options {
     pub utc_offset_s: i32,
     /// True for a terminal that cannot move its cursor (`TERM=dumb`): there is no screen then.
     pub dumb: bool,
+    /// How text gets into the user's clipboard.
+    pub clipboard: Clipboard,
 }
 
 impl Options {
@@ -49,6 +54,11 @@ impl Options {
             theme: Theme::choose(no_color, utf8, &term),
             utc_offset_s,
             dumb: term == "dumb",
+            clipboard: Clipboard::choose(
+                &term,
+                variable("TMUX").is_some(),
+                variable("STY").is_some(),
+            ),
         }
     }
 }
@@ -83,6 +93,8 @@ pub enum Effect {
     Focus(Option<ProcessKey>),
     /// Read the locals of these processes, once.
     ReadLocals(Vec<ProcessKey>),
+    /// Ask the terminal to take this into its clipboard.
+    Copy(String),
     /// Draw everything again.
     Redraw,
 }
@@ -153,6 +165,10 @@ pub struct State {
     focused: Option<ProcessKey>,
     /// The processes whose locals are shown, while the panel of stacks has the focus; and when they were asked for.
     asked: Option<(Vec<ProcessKey>, Moment)>,
+    /// The finding that has the cursor in WHY; the first where that is gone, or where none was chosen.
+    chosen: Option<FindingId>,
+    /// The finding that fills the screen.
+    pub opened: Option<Opened>,
 }
 
 impl State {
@@ -182,6 +198,8 @@ impl State {
             wanted_interval_s: None,
             focused: None,
             asked: None,
+            chosen: None,
+            opened: None,
         }
     }
 
@@ -320,6 +338,7 @@ impl State {
                 since: *since,
                 answers: &self.live.locals,
             }),
+            chosen: server.and_then(|s| self.chosen_in(s)),
             utc_offset_s,
         })
     }

@@ -88,6 +88,12 @@ impl Terminal {
         Ok(())
     }
 
+    /// Writes a sequence that moves no cursor and changes no cell.
+    pub fn send(&mut self, sequence: &[u8]) -> io::Result<()> {
+        self.out.write_all(sequence)?;
+        self.out.send()
+    }
+
     /// Forgets what is on screen, so that the next picture is written whole.
     pub fn redraw(&mut self) {
         self.shown = None;

@@ -11,6 +11,9 @@ use crate::view::tui::{text, theme};
 
 use super::header;
 
+/// Cells that are kept for what this program costs, and the width from which there is room for that.
+const COST: (usize, usize) = (15, 70);
+
 /// The line.
 pub fn line(state: &State, width: usize) -> Line<'static> {
     let left = match state.mode {
@@ -18,7 +21,8 @@ pub fn line(state: &State, width: usize) -> Line<'static> {
         Mode::Normal | Mode::Help { .. } => {
             let mut spans = in_force(state);
             let used: usize = spans.iter().map(Span::width).sum();
-            spans.extend(hints(state, width.saturating_sub(used)));
+            let kept = if width >= COST.1 { COST.0 } else { 0 };
+            spans.extend(hints(state, width.saturating_sub(used + kept)));
             spans
         }
     };

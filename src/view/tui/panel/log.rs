@@ -1,11 +1,11 @@
-//! Panel 6: what do its processes write? The newest lines at the bottom, and between them what the kernel showed at that time:
-//! a phase is entered when it is entered, whatever the log says.
+//! Panel 6: what do its processes write? The newest lines at the bottom, and between them what was seen at that time, whatever the
+//! log says: a phase that was entered, a finding that began or ended.
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
-use crate::diagnosis::{PhaseChange, frames, log};
+use crate::diagnosis::{FindingChange, PhaseChange, frames, log};
 use crate::snapshot::{Level, LogLine, LogTail, Moment, ProcessKey, Sink, Traceback};
 use crate::view::format;
 use crate::view::tui::standing;
@@ -23,6 +23,7 @@ pub fn lines(subject: &Subject<'_>, room: Room) -> Vec<Line<'static>> {
     let mut rows: Vec<Row> = tails.iter().flat_map(|tail| of_log(tail, room)).collect();
     let first = rows.iter().map(|row| row.at).min();
     rows.extend(phases(subject, first));
+    rows.extend(findings(subject, first));
     rows.sort_by_key(|row| row.at);
     let excess = rows.len().saturating_sub(room.most() - 1);
     let shown = rows.iter().skip(excess);
@@ -41,6 +42,7 @@ enum What<'a> {
     /// A traceback, as one line.
     Folded(&'a Traceback),
     Phase(PhaseChange),
+    Finding(&'a FindingChange),
 }
 
 fn tails<'a>(subject: &Subject<'a>) -> Vec<&'a LogTail> {
@@ -126,6 +128,18 @@ fn phases<'a>(subject: &Subject<'_>, first: Option<Moment>) -> Vec<Row<'a>> {
         .collect()
 }
 
+/// Findings that have begun or ended since the first line.
+fn findings<'a>(subject: &Subject<'a>, first: Option<Moment>) -> impl Iterator<Item = Row<'a>> {
+    let first = first.unwrap_or_default();
+    let changes = subject.server.into_iter().flat_map(|s| &s.finding_log);
+    changes
+        .filter(move |change| change.at >= first)
+        .map(|change| Row {
+            at: change.at,
+            what: What::Finding(change),
+        })
+}
+
 impl Row<'_> {
     fn lines(&self, subject: &Subject<'_>, room: Room) -> Vec<Line<'static>> {
         let snapshot = subject.snapshot;
@@ -139,18 +153,37 @@ impl Row<'_> {
             What::Line(line) => said(clock, line, room),
             What::Folded(traceback) => vec![folded(clock, traceback)],
             What::Phase(change) => {
-                let words = format!("── {} ", change.phase.word());
-                let used = clock.width() + words.width();
-                let rule = "─".repeat(room.width.saturating_sub(used + 20).min(24));
                 let style = standing::mark_of_phase(change.phase).style();
-                vec![Line::from(vec![
-                    clock,
-                    Span::styled(words, style),
-                    Span::styled(format!("{rule} as the kernel shows"), theme::DIM),
-                ])]
+                let words = (change.phase.word().to_owned(), "as the kernel shows");
+                vec![seen(clock, words, style, room)]
+            }
+            What::Finding(change) => {
+                let (word, style) = match change.began {
+                    true => ("began", theme::WARN),
+                    false => ("ended", theme::OK),
+                };
+                let words = (format!("{} {word}", change.code.word()), "a finding");
+                vec![seen(clock, words, style, room)]
             }
         }
     }
+}
+
+/// `14:02:03 ── serving ──────── as the kernel shows`.
+fn seen(
+    clock: Span<'static>,
+    (words, by): (String, &str),
+    style: Style,
+    room: Room,
+) -> Line<'static> {
+    let words = format!("── {words} ");
+    let used = clock.width() + words.width();
+    let rule = "─".repeat(room.width.saturating_sub(used + 20).min(24));
+    Line::from(vec![
+        clock,
+        Span::styled(words, style),
+        Span::styled(format!("{rule} {by}"), theme::DIM),
+    ])
 }
 
 /// `14:02:03 ✖ text`; what does not fit goes on below it where the user looks, and is cut off where not.

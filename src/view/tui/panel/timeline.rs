@@ -1,9 +1,10 @@
-//! Which phases did it go through, and when? One line: `14:01:20 importing ━━ 14:01:24 starting ━━━━━━━━▶ now, 43 s`.
+//! Which phases did it go through, and when? One line: `14:01:20 importing ━━ 14:01:24 starting ━━━━━━━━▶ now, 43 s`. Then, where there
+//! is room, the finding that ended last.
 
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
-use crate::diagnosis::PhaseChange;
+use crate::diagnosis::{FindingChange, PhaseChange, Server};
 use crate::snapshot::Moment;
 use crate::view::format;
 use crate::view::tui::standing;
@@ -36,6 +37,10 @@ pub fn line(subject: &Subject<'_>, width: usize) -> Line<'static> {
         format!("▶ now, {}", format::duration(last_s.trunc()))
     };
     let room = width.saturating_sub(tail.width() + 4);
+    let past = match subject.narrowed {
+        false => last_ended(subject, server),
+        true => None,
+    };
     let mut kept: Vec<Step> = Vec::new();
     let mut used = 0;
     for step in steps.into_iter().rev() {
@@ -51,15 +56,30 @@ pub fn line(subject: &Subject<'_>, width: usize) -> Line<'static> {
         }
         kept.push(step);
     }
+    let mut left = room.saturating_sub(used);
+    let past = past.filter(|words| words.width() <= left);
+    left -= past.as_ref().map_or(0, |words| words.width());
     if let Some(last) = kept.first_mut() {
-        last.bar += room.saturating_sub(used).min(24);
+        last.bar += left.min(24);
     }
     let mut spans = vec![Span::raw(" ")];
     for step in kept.iter().rev() {
         spans.extend(step.spans());
     }
     spans.push(Span::raw(tail));
+    spans.extend(past.map(|words| Span::styled(words, theme::DIM)));
     Line::from(spans)
+}
+
+/// ` · loop-blocked ended 14:02:09`: of those that are not there again.
+fn last_ended(subject: &Subject<'_>, server: &Server) -> Option<String> {
+    let is_over = |c: &&FindingChange| !c.began && server.findings.iter().all(|f| f.code != c.code);
+    let last = server.finding_log.iter().rev().find(is_over)?;
+    Some(format!(
+        " · {} ended {}",
+        last.code.word(),
+        clock(subject, last.at)
+    ))
 }
 
 struct Step {

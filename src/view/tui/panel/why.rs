@@ -2,6 +2,7 @@
 //! what could not be seen.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -28,7 +29,7 @@ const FEW: usize = 2;
 /// The lines.
 pub fn lines(subject: &Subject<'_>, room: Room) -> Vec<Line<'static>> {
     let mut lines = match (subject.server, subject.outsider) {
-        (Some(server), _) => of_server(server, room),
+        (Some(server), _) => of_server(server, subject.chosen, room),
         (None, Some(outsider)) => {
             let sentence = match outsider.phase {
                 Phase::Stopped => {
@@ -48,7 +49,7 @@ pub fn lines(subject: &Subject<'_>, room: Room) -> Vec<Line<'static>> {
     lines
 }
 
-fn of_server(server: &Server, room: Room) -> Vec<Line<'static>> {
+fn of_server(server: &Server, chosen: Option<usize>, room: Room) -> Vec<Line<'static>> {
     let Some((first, rest)) = server.findings.split_first() else {
         let sentence = if server.why.is_empty() {
             server.phase.word()
@@ -57,47 +58,56 @@ fn of_server(server: &Server, room: Room) -> Vec<Line<'static>> {
         };
         return lead(standing::mark(server), sentence, room.width);
     };
-    let mut lines = finding(server, first, room.width);
-    let shown = if room.focused {
-        rest.len()
-    } else {
-        FEW.min(rest.len())
-    };
-    for further in rest.iter().take(shown) {
-        if room.focused {
-            lines.extend(
-                finding(server, further, room.width)
-                    .into_iter()
-                    .map(without_label),
-            );
-        } else {
-            lines.push(one_line(further));
-        }
+    if room.focused {
+        let whole = |(at, f)| labelled(finding(server, f, room.width), at, chosen);
+        return server.findings.iter().enumerate().flat_map(whole).collect();
     }
-    if rest.len() > shown {
+    let mut lines = finding(server, first, room.width);
+    lines.extend(rest.iter().take(FEW).map(one_line));
+    if rest.len() > FEW {
         lines.push(dim(format!(
             "      and {} more findings (w shows all)",
-            rest.len() - shown
+            rest.len() - FEW
         )));
     }
     lines
 }
 
+/// Where each finding stands among the lines of WHY in focus.
+pub fn places(server: &Server, room: Room) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let lengths = server
+        .findings
+        .iter()
+        .map(|f| finding(server, f, room.width).len());
+    lengths
+        .map(|length| {
+            let place = start..start + length;
+            start = place.end;
+            place
+        })
+        .collect()
+}
+
 fn finding(server: &Server, finding: &Finding, width: usize) -> Vec<Line<'static>> {
-    let mark = match finding.severity {
-        Severity::Critical
-            if server.phase == Phase::CrashLooping && server.findings.first() == Some(finding) =>
-        {
-            Mark::CrashLooping
-        }
-        Severity::Critical => Mark::Failing,
-        Severity::Warning => Mark::Warning,
-        Severity::Info => Mark::Outside,
-    };
-    let mut lines = lead(mark, &finding.summary, width);
+    let mut lines = lead(mark(server, finding), &finding.summary, width);
     lines.extend(evidence(&finding.evidence, width));
     lines.extend(advice(finding, width));
     lines
+}
+
+/// How bad it is, as a glyph.
+pub fn mark(server: &Server, finding: &Finding) -> Mark {
+    let is_first = server
+        .findings
+        .first()
+        .is_some_and(|f| f.code == finding.code);
+    match finding.severity {
+        Severity::Critical if server.phase == Phase::CrashLooping && is_first => Mark::CrashLooping,
+        Severity::Critical => Mark::Failing,
+        Severity::Warning => Mark::Warning,
+        Severity::Info => Mark::Outside,
+    }
 }
 
 /// ` WHY  ✖ sentence`.
@@ -115,13 +125,15 @@ fn lead(mark: Mark, sentence: &str, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn without_label(mut line: Line<'static>) -> Line<'static> {
-    if let Some(label) = line.spans.first_mut()
-        && label.content == " WHY  "
-    {
-        label.content = " ".repeat(INDENT).into();
+/// The lines of the finding at this place: only the first is called WHY, and the chosen one has the cursor.
+fn labelled(mut lines: Vec<Line<'static>>, at: usize, chosen: Option<usize>) -> Vec<Line<'static>> {
+    let label = lines.first_mut().and_then(|line| line.spans.first_mut());
+    if let Some(label) = label {
+        let cursor = if chosen == Some(at) { '▸' } else { ' ' };
+        let word = if at == 0 { "WHY" } else { "" };
+        label.content = format!("{cursor}{word:<5}").into();
     }
-    line
+    lines
 }
 
 /// `▲ warning: sentence`, cut where the line ends.

@@ -38,6 +38,9 @@ impl State {
         if matches!(self.mode, Mode::Help { .. }) {
             return self.act_in_help(action);
         }
+        if self.opened.is_some() && action != Action::Help {
+            return self.act_in_finding(action);
+        }
         self.act(action)
     }
 
@@ -51,6 +54,7 @@ impl State {
             Action::PageDown => self.go(self.page()),
             Action::HalfPageUp => self.go(-(self.page() / 2).max(1)),
             Action::HalfPageDown => self.go((self.page() / 2).max(1)),
+            Action::Enter if self.focus == Focus::Why => return self.open_chosen(),
             Action::Enter => self.enter(),
             Action::Back => self.back(),
             Action::NextPanel => self.turn(1),
@@ -85,6 +89,8 @@ impl State {
             let rows = std::mem::take(&mut self.rows);
             self.cursor_mut().step(&rows, by);
             self.rows = rows;
+        } else if self.focus == Focus::Why {
+            self.go_in_why(by);
         } else {
             self.follows = false;
             self.scroll = self.scroll.min(1 << 20).saturating_add_signed(by);
@@ -174,6 +180,7 @@ impl State {
 
     fn look_at(&mut self, focus: Focus, panel: PanelId) {
         self.asked = None;
+        self.chosen = None;
         self.focus = focus;
         self.panel_chosen |= focus == Focus::Panel;
         self.panel = panel;
@@ -189,7 +196,7 @@ impl State {
         }
     }
 
-    fn pause(&mut self) {
+    pub(super) fn pause(&mut self) {
         self.frozen = match self.frozen {
             Some(_) => None,
             None => self.live.snapshot.is_some().then(|| Arc::clone(&self.live)),

@@ -55,6 +55,7 @@ impl State {
         }
         self.suit_the_subject();
         self.bound_scroll();
+        self.follow_opened();
     }
 
     /// Until the user chooses a panel, it is the one that says most of the subject.
