@@ -1,7 +1,9 @@
 //! Requests that stand in front of locks while their server takes others: what is told of them, and what is not a lock.
 
+use std::sync::Arc;
+
 use steth::diagnosis::{Code, Diagnosis, Severity};
-use steth::snapshot::Activity;
+use steth::snapshot::{Activity, LockObject, LockWait};
 
 use super::fleet;
 use super::waits::{Waits, futex};
@@ -22,6 +24,18 @@ fn waits(w: &mut World, tid: u32, stack: &str, word: u64) {
         .thread(tid, &format!("Thread-{}", tid - 20), &stack, Activity::Lock)
         .thread_waits(tid, libc::SYS_futex, None, futex(word));
     w.p(10).since(now);
+}
+
+/// Memory tells what a thread waits for, and who has it.
+fn knows(w: &mut World, tid: u32, kind: LockObject, id: u64, owner: Option<u32>) {
+    let python = w.p(10).python.as_mut().unwrap();
+    let stacks = Arc::make_mut(python.stacks.as_mut().unwrap());
+    stacks.locks.push(LockWait {
+        tid,
+        kind,
+        id,
+        owner,
+    });
 }
 
 /// Two requests, each in front of another lock.
@@ -69,6 +83,59 @@ const FIRES: &[Fires] = &[
         code: Code::ThreadDeadlock,
         severity: Severity::Warning,
         says: &["take (shop/stock.py:6) on thread Thread-1"],
+    },
+    Fires {
+        name: "on one line, and memory tells of two locks and who has them",
+        story: |w| {
+            fleet::http_server(w);
+            w.watch(1.0);
+            waits(w, 21, SELL, 0x5000);
+            waits(w, 22, SELL, 0x6000);
+            knows(w, 21, LockObject::Reentrant, 0x9100, Some(22));
+            knows(w, 22, LockObject::Reentrant, 0x9200, Some(21));
+            w.watch(3.0)
+        },
+        code: Code::ThreadDeadlock,
+        severity: Severity::Warning,
+        says: &[
+            "2 threads of pid 10 have waited",
+            "thread 22 has the lock that thread 21 waits for (Python memory)",
+        ],
+    },
+    Fires {
+        name: "a lock that a thread at work has, as memory tells: others there have nothing to do with it",
+        story: |w| {
+            fleet::http_server(w);
+            w.watch(1.0);
+            let asks = format!("{REQUEST} | {SELL} | ask /srv/shop/bank.py:8");
+            w.p(10)
+                .thread(23, "Thread-3", &asks, Activity::Syscall(45))
+                .thread(
+                    24,
+                    "Thread-4",
+                    "@thread | mail /srv/shop/mail.py:4",
+                    Activity::Syscall(45),
+                );
+            waits(w, 21, REFUND, 0x5000);
+            knows(w, 21, LockObject::Reentrant, 0x9100, Some(24));
+            w.watch(3.0)
+        },
+        code: Code::LockWait,
+        severity: Severity::Info,
+        says: &["perhaps mail (shop/mail.py:4) on thread Thread-4;"],
+    },
+    Fires {
+        name: "a lock taken twice, as memory tells that it is one",
+        story: |w| {
+            fleet::http_server(w);
+            w.watch(1.0);
+            waits(w, 21, SELL, 0x5000);
+            knows(w, 21, LockObject::Lock, 0x9100, None);
+            w.watch(3.0)
+        },
+        code: Code::ThreadDeadlock,
+        severity: Severity::Info,
+        says: &["1 thread of pid 10 has waited", "or wants it twice"],
     },
     Fires {
         name: "a lock that nobody gives back",
@@ -209,6 +276,18 @@ const NEARLY: &[Nearly] = &[
                     0x5000 + 0x100 * u64::from(at),
                 );
             }
+            w.watch(60.0);
+        },
+    ),
+    (
+        "requests of several kinds that wait for news, as memory tells",
+        |w| {
+            fleet::http_server(w);
+            w.watch(1.0);
+            waits(w, 21, SELL, 0x5000);
+            waits(w, 22, REFUND, 0x6000);
+            knows(w, 21, LockObject::Queue, 0x9100, None);
+            knows(w, 22, LockObject::Queue, 0x9200, None);
             w.watch(60.0);
         },
     ),

@@ -40,6 +40,35 @@ fn requests_that_wait_for_each_other_while_others_are_served() {
     }
 }
 
+/// The same line for both: which lock each wants, memory tells.
+#[test]
+fn requests_that_wait_for_each_other_on_one_line() {
+    for version in ["3.8", "3.10", "3.11", "3.12", "3.13"] {
+        let python = need!(interpreter(version));
+        let server = Server::start(&python, &["ledger_threads.py", "{port}"]);
+        server.wait_listens();
+        let _stuck = (request(&server, "MOVE /a-b"), request(&server, "MOVE /b-a"));
+        settled(&server, "thread-deadlock")
+            .phase(&["serving"])
+            .first_finding(&["thread-deadlock"])
+            .culprit("move");
+    }
+}
+
+#[test]
+fn a_request_that_takes_a_lock_twice() {
+    for version in ["3.9", "3.12", "3.13"] {
+        let python = need!(interpreter(version));
+        let server = Server::start(&python, &["ledger_threads.py", "{port}"]);
+        server.wait_listens();
+        let _stuck = request(&server, "POST /till");
+        settled(&server, "thread-deadlock")
+            .phase(&["serving"])
+            .first_finding(&["thread-deadlock"])
+            .culprit("close_till");
+    }
+}
+
 #[test]
 fn requests_that_wait_for_news_are_in_front_of_no_lock() {
     for python in [need!(interpreter("3.9")), need!(any())] {

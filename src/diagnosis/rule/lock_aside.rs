@@ -69,9 +69,14 @@ fn unheld(case: &Case, aside: &Aside) -> Option<Finding> {
         Code::ThreadDeadlock,
         severity(case, aside),
         format!(
-            "{} of pid {} have waited at least {} for one lock, first {}, and no running thread seems to hold it: most likely whoever took it has ended or keeps it; their clients get no answer",
+            "{} of pid {} {} waited at least {} for one lock, first {}, and no running thread seems to hold it: most likely whoever took it has ended or keeps it, or wants it twice; no answer comes",
             count(aside.waiting.len(), "thread"),
             first.member.process.key.pid,
+            if aside.waiting.len() == 1 {
+                "has"
+            } else {
+                "have"
+            },
             duration(first.stood_s),
             thread(first.stack),
         ),
@@ -122,9 +127,22 @@ fn completed(case: &Case, aside: &Aside, mut found: Finding) -> Finding {
     let waits = |w: &Stuck| stands(case, first, w.stack);
     let mut evidence: Vec<String> = aside.waiting.iter().take(NAMED).filter_map(waits).collect();
     evidence.append(&mut found.evidence);
-    evidence.push(
-        "who holds which lock was not read: that is likely, not proved (Python stacks)".into(),
-    );
+    let (told, untold): (Vec<&Stuck>, Vec<&Stuck>) = aside
+        .waiting
+        .iter()
+        .partition(|w| aside.owner_of(w).is_some());
+    evidence.extend(told.iter().take(NAMED).filter_map(|w| {
+        let owner = aside.owner_of(w)?;
+        Some(format!(
+            "thread {owner} has the lock that thread {} waits for (Python memory)",
+            w.stack.tid?
+        ))
+    }));
+    if !untold.is_empty() {
+        evidence.push(
+            "who holds which lock was not read: that is likely, not proved (Python stacks)".into(),
+        );
+    }
     evidence.push(socket_evidence(case));
     found.evidence = evidence;
     found.remedy = "take locks in the same order everywhere, hold them only as long as needed (with), do slow work outside of them, and give acquire() a timeout= so that a request fails instead of standing".into();

@@ -1,14 +1,15 @@
 //! Which threads stand in front of locks while the server goes on without them? A request that waits for a lock holds up its
 //! client and nobody else, so the main thread shows nothing of it.
 //!
-//! A futex may be anything: a lock, a queue of C code, native threads at work. What is said is bounded by that: two threads
-//! in two places, or two in front of one word of memory, are locks; a lone one is, if somebody is there who could hold it.
+//! A futex may be anything: a lock, a queue of C code, native threads at work. Where memory does not tell which, what is said
+//! is bounded by that: two threads in two places, or two in front of one word, are locks; a lone one is, if somebody is
+//! there who could hold it.
 
 use super::{Case, Stage, Stuck, is_event};
 use crate::diagnosis::framework;
 use crate::diagnosis::history::Track;
 use crate::diagnosis::{Member, Phase, Severity, frames, kind};
-use crate::snapshot::{Activity, Moment, Stack, WaitTarget};
+use crate::snapshot::{Activity, LockObject, LockWait, Moment, Stack, WaitTarget};
 
 /// Who came into its place so long after another began to wait may still hold what that one wants: looks are apart.
 const LOOKS_APART_S: f64 = 1.0;
@@ -49,6 +50,11 @@ pub fn aside<'a>(case: &Case<'a>) -> Option<Aside<'a>> {
 }
 
 impl Aside<'_> {
+    /// The lock that a thread waits for, and who has it, where memory tells.
+    pub fn owner_of(&self, stuck: &Stuck) -> Option<u32> {
+        known(stuck.member, stuck.stack)?.owner
+    }
+
     /// Seconds for which the first of them has waited, at least.
     pub fn lasted_s(&self) -> f64 {
         self.waiting.first().map_or(0.0, |w| w.stood_s)
@@ -83,7 +89,8 @@ fn in_front_of_lock<'a>(
     let lock = stack.activity == Activity::Lock && !stack.leaf().is_some_and(is_event);
     let wait = lock.then(|| member.process.wait(stack.tid?)).flatten()?;
     let untimed = matches!(wait.on, WaitTarget::Futex { timed: false, .. });
-    untimed.then(|| Stuck {
+    let queue = known(member, stack).is_some_and(|l| l.kind == LockObject::Queue);
+    (untimed && !queue).then(|| Stuck {
         member,
         track,
         stack,
@@ -98,22 +105,56 @@ fn in_front_of_lock<'a>(
 
 fn judge<'a>(case: &Case<'a>, member: &'a Member, waiting: &[Stuck<'a>]) -> Option<AsideCase<'a>> {
     let first = waiting.first()?;
-    let holders = holders(case, member, waiting);
+    if waiting.iter().any(|w| waits_for_itself(member, w.stack)) {
+        return Some(AsideCase::Mutual);
+    }
+    let waits = |tid: u32| waiting.iter().any(|w| w.stack.tid == Some(tid));
+    let owner = known(member, first.stack).and_then(|l| l.owner);
+    let holders = match owner.map(|owner| (owner, stack_of(member, owner))) {
+        Some((owner, _)) if waits(owner) => Vec::new(),
+        Some((_, Some(stack))) => vec![stack],
+        Some((_, None)) | None => holders(case, member, waiting),
+    };
     if !holders.is_empty() {
         return Some(AsideCase::Held(holders));
     }
+    let is_lock = |w: &Stuck| takes_lock(w.stack) || known(member, w.stack).is_some();
     let another = |w: &Stuck| {
-        let is_lock = || takes_lock(w.stack) && takes_lock(first.stack);
-        address(w) != address(first) && (!ways(w).eq(ways(first)) || is_lock())
+        let told = || !ways(w).eq(ways(first)) || is_lock(w) && is_lock(first);
+        address(w) != address(first) && told()
     };
     let same = |w: &&Stuck| address(w) == address(first);
     if waiting.iter().any(another) {
         Some(AsideCase::Mutual)
-    } else if waiting.iter().filter(same).count() > 1 {
+    } else if is_lock(first) || waiting.iter().filter(same).count() > 1 {
         Some(AsideCase::Nobody)
     } else {
         None
     }
+}
+
+/// Who has what it waits for waits for one who waits, and so on, for this one: memory proves it.
+fn waits_for_itself(member: &Member, stack: &Stack) -> bool {
+    let mut next = known(member, stack).and_then(|l| l.owner);
+    for _ in 0..member.process.thread_count {
+        match next.and_then(|tid| stack_of(member, tid)) {
+            Some(owner) if owner.tid == stack.tid => return true,
+            Some(owner) => next = known(member, owner).and_then(|l| l.owner),
+            None => return false,
+        }
+    }
+    false
+}
+
+/// What a thread waits for, where memory tells.
+fn known<'a>(member: &'a Member, stack: &Stack) -> Option<&'a LockWait> {
+    let stacks = member.process.python.as_ref()?.stacks.as_ref()?;
+    stacks.lock_of(stack.tid?)
+}
+
+fn stack_of(member: &Member, tid: u32) -> Option<&Stack> {
+    let stacks = member.process.python.as_ref()?.stacks.as_ref()?;
+    stacks.list.iter().find(|s| s.tid == Some(tid))
 }
 
 /// Threads that have been in the application's code since before the first of these began to wait, and do not wait
@@ -133,9 +174,12 @@ fn holders<'a>(case: &Case<'a>, member: &'a Member, waiting: &[Stuck]) -> Vec<&'
         let inside = inside_since(track, s, member.process.key.pid);
         inside.is_some_and(|at| at <= since.plus_seconds(LOOKS_APART_S))
     };
+    let rests = |s: &Stack| {
+        let queue = known(member, s).is_some_and(|l| l.kind == LockObject::Queue);
+        queue || super::locks::rests(s)
+    };
     let all = stacks.list.iter();
-    all.filter(|s| !waits(s) && !super::locks::rests(s) && there(s))
-        .collect()
+    all.filter(|s| !waits(s) && !rests(s) && there(s)).collect()
 }
 
 /// Since when a thread has been in the application's code; of the main thread, in the same function of it.
@@ -151,7 +195,11 @@ fn handles_request(stack: &Stack) -> bool {
     framework::pool_of(stack).is_some() || kind::by_stack(stack).is_some()
 }
 
+/// The lock itself, or the word of memory that the kernel knows of it.
 fn address(stuck: &Stuck) -> Option<u64> {
+    if let Some(lock) = known(stuck.member, stuck.stack) {
+        return Some(lock.id);
+    }
     match &stuck.wait?.on {
         WaitTarget::Futex { address, .. } => Some(*address),
         _ => None,

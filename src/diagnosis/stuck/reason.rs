@@ -2,7 +2,9 @@
 
 use super::{Case, Stage, Stuck, is_event, locks};
 use crate::diagnosis::{frames, waits};
-use crate::snapshot::{Activity, Frame, ListenerState, TcpState, TcpWait, ThreadWait, WaitTarget};
+use crate::snapshot::{
+    Activity, Frame, ListenerState, LockObject, TcpState, TcpWait, ThreadWait, WaitTarget,
+};
 
 /// Data that came, or went, less than this ago: the other side is not silent.
 const LIVELY_S: f64 = 1.0;
@@ -88,6 +90,11 @@ fn behind(case: &Case, stuck: &Stuck, wait: &ThreadWait, inner: &[Frame]) -> Opt
         WaitTarget::Terminal { .. } => waits::is_write(wait).then_some(Reason::File),
         WaitTarget::Futex { timed, .. } => {
             let event = stuck.stack.leaf().is_some_and(is_event) || inner.iter().any(is_mp_queue);
+            let stacks = stuck.member.process.python.as_ref();
+            let known = stacks
+                .and_then(|p| p.stacks.as_ref()?.lock_of(stuck.stack.tid?))
+                .map(|lock| lock.kind);
+            let event = event || known == Some(LockObject::Queue);
             let lock = stuck.stack.activity == Activity::Lock
                 && (!event || locks::lacks_threads(case, stuck));
             (lock && !timed).then_some(Reason::Lock)

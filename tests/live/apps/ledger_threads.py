@@ -1,4 +1,5 @@
-"""Threads of one server: PUT and DELETE take two locks, each in another order; GET answers, and /news waits for news.
+"""Threads of one server: PUT and DELETE take two locks, each in another order, POST takes one twice, MOVE two by their order
+in the path; GET answers, and /news waits for news.
 
 usage: PORT"""
 import http.server
@@ -22,6 +23,25 @@ def cancel():
     accounts.acquire()
 
 
+rooms = {"a": threading.Lock(), "b": threading.Lock()}
+
+
+def move(here, there):
+    with rooms[here]:
+        both.wait()
+        with rooms[there]:
+            pass
+
+
+till = threading.Lock()
+
+
+def close_till():
+    with till:
+        with till:
+            pass
+
+
 class Ledger(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -30,6 +50,12 @@ class Ledger(http.server.BaseHTTPRequestHandler):
 
     def do_DELETE(self):
         cancel()
+
+    def do_POST(self):
+        close_till()
+
+    def do_MOVE(self):
+        move(*self.path.strip("/").split("-"))
 
     def do_GET(self):
         if self.path == "/news":
