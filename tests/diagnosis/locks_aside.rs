@@ -242,6 +242,33 @@ fn a_deadlock_that_takes_a_pool_is_the_cause() {
     assert!(found.contains(&"threadpool-exhausted"), "{found:?}");
 }
 
+/// The main thread wants what a thread has that sleeps; a third waits for something else.
+#[test]
+fn who_has_the_lock_is_told_by_memory_and_not_by_who_waits_too() {
+    let mut w = World::new();
+    fleet::http_server(&mut w);
+    w.watch(1.0);
+    waits(&mut w, 22, REFUND, 0x6000);
+    let since = w.now;
+    w.p(10)
+        .main(&format!("<module> std+http/server.py:1313 | BaseServer.serve_forever std+socketserver.py:238 | BaseServer._handle_request_noblock std+socketserver.py:316 | {SELL}"))
+        .doing(Activity::Lock)
+        .accepts_nothing()
+        .waits(libc::SYS_futex, None, futex(0x5000))
+        .thread(30, "tariffs", "@thread | keep /srv/shop/tariffs.py:4", Activity::Syscall(230));
+    w.p(10).since(since);
+    knows(&mut w, 10, LockObject::Reentrant, 0x9100, Some(30));
+    w.waiting(500, 2);
+    let seen = w.watch(6.0);
+    let first = &only(&seen).findings[0];
+    assert_eq!(first.code, Code::LockWait, "{:?}", codes(only(&seen)));
+    assert!(
+        first.summary.contains("keep (shop/tariffs.py:4)"),
+        "{}",
+        first.summary
+    );
+}
+
 type Nearly = (&'static str, fn(&mut World));
 
 const NEARLY: &[Nearly] = &[

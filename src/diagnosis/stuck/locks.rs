@@ -3,7 +3,7 @@
 
 use super::{Case, Stage, Stuck, is_event};
 use crate::diagnosis::{Member, frames};
-use crate::snapshot::{Activity, Frame, Process, Stack, WaitTarget};
+use crate::snapshot::{Activity, Frame, Process, Stack, Stacks, WaitTarget};
 
 /// CPU time of a fork that has done nothing since it was made: to import an application takes more.
 const NOTHING_DONE_NS: u64 = 200_000_000;
@@ -36,6 +36,12 @@ pub fn lock_case<'a>(case: &Case<'a>, stuck: &Stuck<'a>) -> LockCase<'a> {
     }
     let stacks = stuck.member.process.python.as_ref();
     let stacks = stacks.and_then(|p| p.stacks.as_ref());
+    if let Some(owner) = stacks.and_then(|s| owner_of(s, stuck.stack)) {
+        return match waits_for_another(case, stuck, owner) {
+            true => LockCase::Mutual(vec![owner]),
+            false => LockCase::Held(vec![owner]),
+        };
+    }
     let others = stacks
         .iter()
         .flat_map(|s| &s.list)
@@ -51,6 +57,12 @@ pub fn lock_case<'a>(case: &Case<'a>, stuck: &Stuck<'a>) -> LockCase<'a> {
     } else {
         LockCase::Held(active)
     }
+}
+
+/// The thread that has what this one waits for, where memory tells.
+fn owner_of<'a>(stacks: &'a Stacks, stack: &Stack) -> Option<&'a Stack> {
+    let owner = stacks.lock_of(stack.tid?)?.owner?;
+    stacks.list.iter().find(|s| s.tid == Some(owner))
 }
 
 /// Who waits in the standard library for work, or for an event, is in no block that it took a lock for.
