@@ -83,6 +83,7 @@ pub(crate) fn python(pid: u32) -> Python {
             list: vec![main],
             torn: 0,
             by: ReadBy::Own,
+            locks: Vec::new(),
         })),
         stacks_true_at: Some(NOW),
         tasks: Some(Arc::new(no_tasks())),

@@ -19,6 +19,8 @@ mod coroutines;
 mod fleet;
 #[path = "diagnosis/lives.rs"]
 mod lives;
+#[path = "diagnosis/locks_aside.rs"]
+mod locks_aside;
 #[path = "diagnosis/logs.rs"]
 mod logs;
 #[path = "diagnosis/phases.rs"]

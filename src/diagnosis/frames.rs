@@ -47,6 +47,12 @@ pub fn own_frame(frames: &[Frame]) -> Option<(usize, &Frame)> {
     )
 }
 
+/// The same of a thread that serves: a frame outside of the loop, or of what takes connections, has only started it.
+pub fn request_frame(stack: &Stack) -> Option<(usize, &Frame)> {
+    let serves = |f: &Frame| is_loop(f) || framework::frame_says(f, Says::Takes);
+    application_frame(stack).filter(|(at, _)| !stack.frames.iter().skip(at + 1).any(serves))
+}
+
 fn is_expression(frame: &Frame) -> bool {
     ["<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"]
         .iter()

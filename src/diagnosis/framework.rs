@@ -65,6 +65,8 @@ pub enum Says {
     Greenlets,
     /// An event loop turns here, in Python or below this frame.
     Loop,
+    /// On the main thread: a loop that polls for connections turns here; who is in it is past its start.
+    Accepts,
     /// A connection has been taken: below a loop that accepts one after the other.
     Takes,
     /// It beats each time before it accepts, and at no other time.

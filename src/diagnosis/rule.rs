@@ -33,6 +33,7 @@ mod file_wait;
 mod fork_deadlock;
 mod gil_held;
 mod import;
+mod lock_aside;
 mod lock_wait;
 mod loop_blocked;
 mod loop_off_main_thread;
@@ -99,8 +100,10 @@ const RULES: &[Rule] = &[
     fd_exhausted::examine,
     task_deadlock::examine,
     gil_held::examine,
+    lock_aside::examine_mutual,
     connection_pool::examine,
     thread_pool::examine,
+    lock_aside::examine_other,
     debugger_wait::examine,
     stdin_wait::examine,
     fork_deadlock::examine,

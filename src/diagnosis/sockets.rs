@@ -84,12 +84,13 @@ pub fn has_taken_from(process: &Process, socket: &Listener) -> bool {
 }
 
 /// True if the process could not be where it is without having been ready to accept: a gunicorn worker that has beaten, a
-/// handler below a loop that takes one request after the other. Under load it may never be seen waiting for the next.
+/// loop that polls for connections, or a handler below one. Under load, or without the GIL, it may never be seen waiting for
+/// the next.
 pub fn is_past_boot(process: &Process) -> bool {
     process.heartbeat.is_some_and(|h| h.age_ms.is_some())
         || process
             .main_stack()
-            .is_some_and(|s| framework::says(s, Says::Takes))
+            .is_some_and(|s| framework::says(s, Says::Takes) || framework::says(s, Says::Accepts))
 }
 
 fn holds(process: &Process, inode: u64) -> bool {

@@ -11,13 +11,15 @@ use super::words::duration;
 use super::{Finding, Member, Severity, frames, waits};
 use crate::snapshot::{Frame, Stack, TcpState, ThreadWait, WaitTarget};
 
+mod aside;
 mod candidate;
 mod locks;
 mod reason;
 
+pub use aside::{Aside, AsideCase, aside};
 use candidate::{Seen, find};
-pub use locks::{LockCase, forked_from, has_inherited, lock_case};
-pub use reason::{Reason, reason};
+pub use locks::{LockCase, forked_from, has_inherited, lacks_threads, lock_case};
+pub use reason::{Reason, is_incoming, reason};
 
 /// A thread that waits, and should not.
 #[derive(Debug, Clone, Copy)]
@@ -104,8 +106,11 @@ impl Stuck<'_> {
 
     /// The application's own frame, or the innermost one that there is.
     pub fn frame(&self) -> Option<&Frame> {
-        frames::application_frame(self.stack)
-            .map(|(_, frame)| frame)
+        let own = match self.stage {
+            Stage::Service => frames::request_frame(self.stack),
+            Stage::Import | Stage::Startup => frames::application_frame(self.stack),
+        };
+        own.map(|(_, frame)| frame)
             .or(self.awaited_in)
             .or(self.stack.leaf())
     }
@@ -230,5 +235,7 @@ fn is_event(leaf: &Frame) -> bool {
             name,
             "wait" | "wait_for" | "join" | "_wait_for_tstate_lock" | "_shutdown" | "_join_thread"
         );
-    threads || file.ends_with("/queue.py") || file.contains("/concurrent/futures/")
+    let processes =
+        file.ends_with("/multiprocessing/synchronize.py") && matches!(name, "wait" | "wait_for");
+    threads || processes || file.ends_with("/queue.py") || file.contains("/concurrent/futures/")
 }

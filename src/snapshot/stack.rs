@@ -15,6 +15,42 @@ pub struct Stacks {
     pub torn: u32,
     /// Which reader they are from.
     pub by: ReadBy,
+    /// What threads that sleep in front of the interpreter's own locks and queues wait for, where that was found out; one at
+    /// most for a thread.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<LockWait>,
+}
+
+/// A thread in front of a lock or queue of the interpreter's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockWait {
+    /// The thread.
+    pub tid: u32,
+    /// What it is.
+    pub kind: LockObject,
+    /// Its address: the same for all who wait for it.
+    pub id: u64,
+    /// The thread that has it; `None` for one that does not say, or that has ended.
+    pub owner: Option<u32>,
+}
+
+/// What a thread of Python may sleep in front of without a frame of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockObject {
+    /// `threading.Lock`, which does not know who has it.
+    Lock,
+    /// `threading.RLock`, which does.
+    Reentrant,
+    /// `queue.SimpleQueue`: nobody has it, it is empty.
+    Queue,
+}
+
+impl Stacks {
+    /// What a thread was found to wait for.
+    pub fn lock_of(&self, tid: u32) -> Option<&LockWait> {
+        self.locks.iter().find(|l| l.tid == tid)
+    }
 }
 
 /// The readers of stacks.

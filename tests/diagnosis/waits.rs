@@ -83,7 +83,7 @@ fn text(found: &Finding) -> String {
 }
 
 /// What the main thread of a process waits for, from now on.
-trait Waits {
+pub trait Waits {
     fn waits(&mut self, call: i64, fd: Option<u32>, on: WaitTarget) -> &mut Self;
     /// All of its threads have run just before that moment.
     fn since(&mut self, at: Moment) -> &mut Self;
@@ -175,6 +175,17 @@ fn established(heard: Moment, sent: Moment) -> WaitTarget {
     })
 }
 
+/// A connection that a client has made to port 8000, and over which nothing comes.
+fn client(at: Moment) -> WaitTarget {
+    WaitTarget::Tcp(TcpWait {
+        local: Some((IpAddr::V4(Ipv4Addr::LOCALHOST), 8000)),
+        peer: (IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
+        heard: Some(at),
+        sent: Some(at),
+        ..tcp(TcpState::Established, 0)
+    })
+}
+
 fn party(pid: u32, command: &str) -> Party {
     Party {
         pid,
@@ -182,7 +193,7 @@ fn party(pid: u32, command: &str) -> Party {
     }
 }
 
-fn futex(address: u64) -> WaitTarget {
+pub fn futex(address: u64) -> WaitTarget {
     WaitTarget::Futex {
         address,
         private: true,
@@ -427,6 +438,22 @@ fn peer_silent() {
                 &["an answer from unix socket /run/pg.sock"],
             ),
             fires(
+                "both sync workers read what their clients do not send",
+                |w| {
+                    let at = w.ago(0.0);
+                    request(w, ASK);
+                    for pid in [11, 12] {
+                        w.p(pid).waits(libc::SYS_recvfrom, Some(9), client(at));
+                    }
+                    w.watch(20.0)
+                },
+                Severity::Critical,
+                &[
+                    "for what its client would send from 127.0.0.1:40000",
+                    "must not hold up all others",
+                ],
+            ),
+            fires(
                 "both sync workers in a request",
                 |w| {
                     let at = w.ago(0.0);
@@ -450,20 +477,30 @@ fn peer_silent() {
                         .waits(libc::SYS_recvfrom, Some(7), established(at, at));
                 })
             }),
-            ("a worker that reads from its own client", |w| {
+            (
+                "one of two workers reads from its client, the other serves",
+                |w| {
+                    let at = w.ago(0.0);
+                    fleet::gunicorn_sync(w);
+                    w.watch(1.0);
+                    w.p(11)
+                        .main(&format!("@sync-request | {ASK}"))
+                        .accepts_nothing()
+                        .waits(libc::SYS_recvfrom, Some(9), client(at));
+                    w.watch(20.0)
+                },
+            ),
+            ("a thread of a pool reads from its client", |w| {
                 let at = w.ago(0.0);
-                request(w, "read_body /srv/shop/views.py:31");
-                for pid in [11, 12] {
-                    let client = TcpWait {
-                        local: Some((IpAddr::V4(Ipv4Addr::LOCALHOST), 8000)),
-                        peer: (IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
-                        heard: Some(at),
-                        sent: Some(at),
-                        ..tcp(TcpState::Established, 0)
-                    };
-                    w.p(pid)
-                        .waits(libc::SYS_recvfrom, Some(9), WaitTarget::Tcp(client));
-                }
+                fleet::waitress(w);
+                w.p(10)
+                    .thread(
+                        9_000,
+                        "waitress-0",
+                        &format!("@waitress-task | {ASK}"),
+                        Activity::Syscall(45),
+                    )
+                    .thread_waits(9_000, libc::SYS_recvfrom, Some(9), client(at));
                 w.watch(20.0)
             }),
             ("one of two workers waits, the other serves", |w| {
@@ -927,6 +964,15 @@ fn debugger_wait() {
     );
 }
 
+/// A lock in memory that several processes share.
+fn shared() -> WaitTarget {
+    WaitTarget::Futex {
+        address: 0x7000,
+        private: false,
+        timed: false,
+    }
+}
+
 fn on_lock<'a>(w: &'a mut World, age: f64, stack: &str) -> &'a mut Process {
     startup(w, age, stack)
         .doing(Activity::Lock)
@@ -980,6 +1026,27 @@ fn lock_wait() {
                 ],
             ),
             fires(
+                "one of multiprocessing's, which a child has",
+                |w| {
+                    let stack =
+                        format!("{LOCK} | SemLock.__enter__ std+multiprocessing/synchronize.py:95");
+                    startup(w, 5.0, &stack).doing(Activity::Lock).waits(
+                        libc::SYS_futex,
+                        None,
+                        shared(),
+                    );
+                    w.old(30, 4.0, "python rebuild.py")
+                        .parent(10)
+                        .main("<module> /srv/shop/rebuild.py:9 | rebuild /srv/shop/rebuild.py:4");
+                    w.watch(3.0)
+                },
+                &[
+                    "for a lock that several processes share",
+                    "perhaps rebuild (shop/rebuild.py:4) of pid 30",
+                    "no FUTEX_PRIVATE_FLAG",
+                ],
+            ),
+            fires(
                 "a thread that has the lock asks somebody",
                 |w| {
                     on_lock(w, 5.0, LOCK)
@@ -1011,6 +1078,28 @@ fn lock_wait() {
                     &format!(
                         "{LOCK} | Event.wait std+threading.py:629 | Condition.wait std+threading.py:327"
                     ),
+                );
+                w.watch(5.0)
+            }),
+            ("an item of a queue between processes", |w| {
+                let stack = format!(
+                    "{LOCK} | Queue.get std+multiprocessing/queues.py:102 | SemLock.__enter__ std+multiprocessing/synchronize.py:95"
+                );
+                startup(w, 40.0, &stack).doing(Activity::Lock).waits(
+                    libc::SYS_futex,
+                    None,
+                    shared(),
+                );
+                w.watch(5.0)
+            }),
+            ("an event of another process", |w| {
+                let stack = format!(
+                    "{LOCK} | Event.wait std+multiprocessing/synchronize.py:349 | Condition.wait std+multiprocessing/synchronize.py:261"
+                );
+                startup(w, 40.0, &stack).doing(Activity::Lock).waits(
+                    libc::SYS_futex,
+                    None,
+                    shared(),
                 );
                 w.watch(5.0)
             }),
@@ -1154,28 +1243,71 @@ fn preloaded(w: &mut World, threads: u32) {
     w.born(10, w.ago(6.0));
 }
 
+/// The same, and each of them asks a pool that the master has made.
+fn awaits_pool(w: &mut World, threads: u32) {
+    preloaded(w, threads);
+    for pid in [11, 12] {
+        let main = "@arbiter | Arbiter.manage_workers pkg+gunicorn/arbiter.py:570 | Arbiter.spawn_worker pkg+gunicorn/arbiter.py:608 | post_fork /srv/shop/conf.py:8 | take /srv/shop/cache.py:21
+            | Future.result std+concurrent/futures/_base.py:451 | Condition.wait std+threading.py:327";
+        w.p(pid).main(main).doing(Activity::Lock);
+        w.p(pid).cpu_ns = 2_000_000_000;
+    }
+}
+
 #[test]
 fn fork_deadlock() {
     check(
         Code::ForkDeadlock,
-        &[Fires {
-            name: "a lock that a thread of the master held",
-            story: |w| {
-                preloaded(w, 3);
-                w.watch(3.0)
-            },
-            severity: Severity::Info,
-            culprit: Some("take"),
-            says: &[
-                "a fork of pid 10",
-                "and 1 worker alike",
-                "since it was made",
-                "has used 20 ms of CPU",
-                "pid 10 has 3 threads now",
-                "post_fork",
-            ],
-        }],
         &[
+            Fires {
+                name: "a lock that a thread of the master held",
+                story: |w| {
+                    preloaded(w, 3);
+                    w.watch(3.0)
+                },
+                severity: Severity::Info,
+                culprit: Some("take"),
+                says: &[
+                    "a fork of pid 10",
+                    "and 1 worker alike",
+                    "since it was made",
+                    "has used 20 ms of CPU",
+                    "pid 10 has 3 threads now",
+                    "post_fork",
+                ],
+            },
+            Fires {
+                name: "an answer of a pool whose threads are the master's, after much work",
+                story: |w| {
+                    awaits_pool(w, 3);
+                    w.watch(3.0)
+                },
+                severity: Severity::Info,
+                culprit: Some("take"),
+                says: &[
+                    "for what another thread would do",
+                    "has no other thread",
+                    "post_fork",
+                ],
+            },
+        ],
+        &[
+            (
+                "an answer, and the master has never had another thread",
+                |w| {
+                    awaits_pool(w, 1);
+                    w.watch(5.0)
+                },
+            ),
+            ("an answer of a thread of its own", |w| {
+                awaits_pool(w, 3);
+                for pid in [11, 12] {
+                    w.p(pid)
+                        .thread(pid + 10, "pool_0", "@executor-thread", Activity::Lock);
+                    w.p(pid).thread_count = 2;
+                }
+                w.watch(5.0)
+            }),
             ("it has done much before", |w| {
                 preloaded(w, 3);
                 for pid in [11, 12] {

@@ -94,6 +94,7 @@ impl World {
                 list: Vec::new(),
                 torn: 0,
                 by: ReadBy::Own,
+                locks: Vec::new(),
             })),
             stacks_true_at: None,
             tasks: None,

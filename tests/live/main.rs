@@ -14,6 +14,7 @@ mod elsewhere;
 mod failing;
 mod healthy;
 mod limits;
+mod locks;
 mod logs;
 mod outsiders;
 mod pythons;

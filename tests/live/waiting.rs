@@ -29,7 +29,7 @@ fn waiting(program: &Path, function: &str, there: &str) -> Server {
 }
 
 /// What is said once it can be told: on a busy machine a look may come before the first stack has been read.
-fn settled(server: &Server, code: &str) -> Verdict {
+pub fn settled(server: &Server, code: &str) -> Verdict {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let verdict = server.check();
@@ -191,6 +191,14 @@ fn a_lock_taken_twice() {
             &["nobody can release"],
         );
     }
+}
+
+#[test]
+fn a_lock_that_another_process_has() {
+    let hypercorn = need!(venv("live", "hypercorn"));
+    let server = waiting(&hypercorn, "open_index", "");
+    let says = ["several processes share", "keep_index"];
+    told(&server, "lock-wait", "open_index", &says);
 }
 
 #[test]

@@ -306,6 +306,7 @@ pub fn starting_uvicorn() -> Server {
             list: vec![stack, other],
             torn: 0,
             by: ReadBy::Own,
+            locks: Vec::new(),
         })),
         stacks_true_at: Some(at(0.0)),
         tasks: None,
@@ -464,6 +465,7 @@ pub fn serving_gunicorn() -> Server {
                 list: vec![stack],
                 torn: 0,
                 by: ReadBy::Own,
+                locks: Vec::new(),
             }));
             python.stacks_true_at = Some(at(0.0));
         }

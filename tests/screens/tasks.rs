@@ -158,6 +158,7 @@ fn threads(member: &mut Member, readings: Vec<Vec<Stack>>, by: ReadBy) {
             list,
             torn: 0,
             by,
+            locks: Vec::new(),
         }));
         python.stacks_true_at = Some(moment);
         member.standing.observe(process);

@@ -2,8 +2,8 @@
 //! runserver runs wsgiref's socketserver.
 
 use super::Says::{
-    AcceptsForPool, AwaitsConnection, BeatsToAccept, Ends, Exits, Forked, Forks, Greenlets, Helps,
-    Loop, Restarts, Serves, Supervises, Takes, Watches, Worker,
+    Accepts, AcceptsForPool, AwaitsConnection, BeatsToAccept, Ends, Exits, Forked, Forks,
+    Greenlets, Helps, Loop, Restarts, Serves, Supervises, Takes, Watches, Worker,
 };
 use super::{Framework, Mark, Pool, Room, Says};
 use crate::diagnosis::{Kind, Role};
@@ -100,6 +100,7 @@ pub(super) const TABLE: &[Framework] = &[
         marks: &[
             Mark("/waitress/server.py", "", &[KIND]),
             Mark("/waitress/wasyncore.py", "", &[KIND]),
+            Mark("/waitress/wasyncore.py", "loop", &[Accepts]),
             Mark("/waitress/task.py", "shutdown", &[Ends]),
         ],
         pool: Some(Pool {
@@ -190,6 +191,8 @@ pub(super) const TABLE: &[Framework] = &[
         marks: &[
             Mark("/http/server.py", "", &[KIND]),
             Mark("/socketserver.py", "", &[KIND]),
+            Mark("/socketserver.py", "serve_forever", &[Accepts]),
+            Mark("/SocketServer.py", "serve_forever", &[Accepts]),
             Mark("/socketserver.py", "_handle_request_noblock", &[Takes]),
             Mark("/SocketServer.py", "_handle_request_noblock", &[Takes]),
             Mark("/socketserver.py", "server_close", &[Ends]),

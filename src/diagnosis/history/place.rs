@@ -14,6 +14,8 @@ pub struct Place {
     pub looks: u32,
     /// Since when every frame and line has been the same.
     pub still_since: Moment,
+    /// True once it was seen to be in other frames, or on another line, than before.
+    pub moves: bool,
     pub(super) chain: u64,
     pub(super) exact: u64,
 }
@@ -24,6 +26,7 @@ impl Place {
         let (chain, exact) = fingerprints(stack);
         self.looks = self.looks.saturating_add(1);
         if exact != self.exact {
+            self.moves |= self.exact != 0;
             self.exact = exact;
             self.still_since = at;
         }
@@ -53,5 +56,5 @@ pub(super) fn fingerprints(stack: &Stack) -> (u64, u64) {
             frame.line.hash(&mut chain);
         }
     }
-    (chain.finish() | 1, exact.finish())
+    (chain.finish() | 1, exact.finish() | 1)
 }

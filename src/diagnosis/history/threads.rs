@@ -15,6 +15,9 @@ pub struct ThreadPlaces {
 pub struct ThreadPlace {
     /// Since when every frame and line has been the same.
     pub since: Moment,
+    /// Since when it has been in the application's code at every reading, in the same outermost function of it; `None` while it
+    /// is not.
+    pub inside_since: Option<Moment>,
     /// The outermost frame that is another, or on another line, than at the reading before, counted from the outermost; `None`
     /// where none is, or where there was no reading before.
     pub changed: Option<usize>,
@@ -30,8 +33,10 @@ impl ThreadPlaces {
             .collect();
         let place = |stack: &Stack| {
             let tid = stack.tid?;
+            let inside = outermost(stack);
             let fresh = ThreadPlace {
                 since: now.at,
+                inside_since: inside.map(|_| now.at),
                 changed: None,
             };
             let (Some(then), Some(place)) = (known.get(&tid), self.places.get(&tid)) else {
@@ -43,7 +48,16 @@ impl ThreadPlaces {
             } else {
                 now.at
             };
-            Some((tid, ThreadPlace { since, changed }))
+            let stays = inside.is_some() && inside == outermost(then);
+            let known = place.inside_since.filter(|_| stays);
+            Some((
+                tid,
+                ThreadPlace {
+                    since,
+                    inside_since: known.or(fresh.inside_since),
+                    changed,
+                },
+            ))
         };
         Self {
             places: now.list.iter().filter_map(place).collect(),
@@ -66,6 +80,12 @@ impl ThreadPlaces {
     pub fn of(&self, tid: u32) -> Option<&ThreadPlace> {
         self.places.get(&tid)
     }
+}
+
+/// The outermost function of the application: what a request, or a thread of its own, has come in by.
+fn outermost(stack: &Stack) -> Option<(&str, &str)> {
+    let own = stack.frames.iter().find(|f| !f.is_library())?;
+    Some((&own.function, &own.file))
 }
 
 /// The outermost frame that differs; where the thread has only returned, the one that it has returned to.

@@ -23,11 +23,19 @@ pub(super) fn examine(case: &Case) -> Verdict {
         0 | 1 => String::new(),
         n => format!(" (and {} alike)", count(n - 1, "worker")),
     };
+    let lacks = stuck::lacks_threads(case, &stuck);
+    let (what, since) = match lacks {
+        true => (
+            " for what another thread would do",
+            ", and has no other thread,",
+        ),
+        false => (" for a lock", " since it was made,"),
+    };
     let mut found = finding(
         Code::ForkDeadlock,
         stuck.severity,
         format!(
-            "{} {pid}{more}, a fork of pid {master}, has waited for a lock{} since it was made, at least {}: {}",
+            "{} {pid}{more}, a fork of pid {master}, has waited{what}{}{since} at least {}: {}",
             stuck.member.role.word(),
             stuck.place(),
             duration(stuck.lasted_s(case)),
@@ -35,10 +43,12 @@ pub(super) fn examine(case: &Case) -> Verdict {
         ),
     );
     stuck.complete(case, &mut found);
-    found.evidence.push(format!(
-        "pid {pid} has used {} ms of CPU since it was made: it has waited from the beginning (/proc/{pid}/stat)",
-        process.cpu_ns / 1_000_000
-    ));
+    if !lacks {
+        found.evidence.push(format!(
+            "pid {pid} has used {} ms of CPU since it was made: it has waited from the beginning (/proc/{pid}/stat)",
+            process.cpu_ns / 1_000_000
+        ));
+    }
     found.evidence.push(format!(
         "pid {master} has {} now; fork copies the locks of all of them and only one thread (/proc/{master}/task)",
         count(parent.thread_count as usize, "thread")

@@ -54,8 +54,7 @@ pub(super) fn examine_slow(case: &Case) -> Verdict {
     if stood >= case.thresholds.standing_s && !is_busy(track) {
         return Verdict::Clear;
     }
-    let looked_s = case.at.seconds_since(track.first_seen);
-    if !is_busy(track) && stood + 0.3 >= looked_s {
+    if !is_busy(track) && !track.place.moves {
         // It has not moved since anybody looked: whether it goes on cannot be told yet.
         return Verdict::NotYet;
     }

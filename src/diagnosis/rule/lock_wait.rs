@@ -3,8 +3,8 @@
 use super::thread_deadlock::{stands, thread};
 use super::{Case, Verdict, duration, finding};
 use crate::diagnosis::stuck::{self, LockCase, Reason, Stuck};
-use crate::diagnosis::{Code, Finding, waits};
-use crate::snapshot::{LockKind, WaitTarget};
+use crate::diagnosis::{Code, Finding, frames, waits};
+use crate::snapshot::{LockKind, Process, WaitTarget};
 
 pub(super) fn examine(case: &Case) -> Verdict {
     match stuck::because(case, Reason::FileLock) {
@@ -18,8 +18,12 @@ pub(super) fn examine(case: &Case) -> Verdict {
         Ok(stuck) => stuck,
         Err(verdict) => return verdict,
     };
-    let LockCase::Held(others) = stuck::lock_case(case, &stuck) else {
-        return Verdict::Clear;
+    let others = match stuck::lock_case(case, &stuck) {
+        LockCase::Held(others) => others,
+        LockCase::Shared(relatives) => {
+            return Verdict::Found(Box::new(of_processes(case, &stuck, &relatives)));
+        }
+        LockCase::Alone | LockCase::Mutual(_) | LockCase::Nobody => return Verdict::Clear,
     };
     let pid = stuck.member.process.key.pid;
     let who = others
@@ -49,6 +53,47 @@ pub(super) fn examine(case: &Case) -> Verdict {
     found.remedy = "look at what the other thread does while it holds the lock, do slow work outside of it, and give acquire() a timeout=".into();
     found.confirm = format!("py-spy dump --nonblocking --pid {pid}");
     Verdict::Found(Box::new(found))
+}
+
+/// A lock of multiprocessing's, which has no name that anybody could ask for.
+fn of_processes(case: &Case, stuck: &Stuck, relatives: &[&Process]) -> Finding {
+    let pid = stuck.member.process.key.pid;
+    let perhaps = match relatives.first().and_then(|p| at_work(p)) {
+        Some(who) => format!(", perhaps {who}"),
+        None => String::new(),
+    };
+    let mut found = finding(
+        Code::LockWait,
+        stuck.severity,
+        format!(
+            "{}{} has waited at least {} for a lock that several processes share, which another one holds{perhaps}: {}",
+            stuck.subject(),
+            stuck.place(),
+            duration(stuck.lasted_s(case)),
+            stuck.effect(case)
+        ),
+    );
+    stuck.complete(case, &mut found);
+    found
+        .evidence
+        .push(format!("the word of memory that it waits at may be changed by other processes (no FUTEX_PRIVATE_FLAG, /proc/{pid}/syscall)"));
+    let working = relatives.iter().take(4).filter_map(|p| at_work(p));
+    found
+        .evidence
+        .extend(working.map(|who| format!("in application code meanwhile: {who} (Python stack)")));
+    found.remedy = "look at what the other process does while it holds the lock, or whether one has died with it (then nobody gives it back); do slow work outside of it, and give acquire() a timeout=".into();
+    found.confirm = format!("py-spy dump --nonblocking --pid {pid}");
+    found
+}
+
+/// `rebuild (shop/index.py:4) of pid 77`
+fn at_work(process: &Process) -> Option<String> {
+    let (_, frame) = frames::application_frame(process.main_stack()?)?;
+    Some(format!(
+        "{} of pid {}",
+        frames::place(frame),
+        process.key.pid
+    ))
 }
 
 fn of_file(case: &Case, stuck: &Stuck) -> Option<Finding> {

@@ -1,6 +1,6 @@
 //! A callback or coroutine holds the running event loop.
 
-use super::{Case, Verdict, duration, finding};
+use super::{Case, Verdict, duration, fd_exhausted, finding};
 use crate::diagnosis::history::Track;
 use crate::diagnosis::{Code, Member, Severity, frames, phase};
 use crate::snapshot::{Activity, Stack};
@@ -22,9 +22,12 @@ pub(super) fn examine(case: &Case) -> Verdict {
     } else {
         Severity::Warning
     };
-    let frame = frames::application_frame(main)
-        .map(|(_, f)| f)
-        .or(main.leaf());
+    let own = frames::request_frame(main).map(|(_, f)| f);
+    // A loop that accepts in vain, and logs that, is busy with nothing else.
+    if own.is_none() && matches!(fd_exhausted::examine(case), Verdict::Found(_)) {
+        return Verdict::Clear;
+    }
+    let frame = own.or(main.leaf());
     let place = frame.map_or_else(|| "native code".into(), frames::place);
     let pid = member.process.key.pid;
     let clients = if waiting > 0 {

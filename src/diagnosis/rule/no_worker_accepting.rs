@@ -1,7 +1,8 @@
 //! The kernel lets clients in, and no process takes them.
 
-use super::{Case, Verdict, count, duration, finding};
+use super::{Case, Verdict, count, duration, fd_exhausted, finding};
 use crate::diagnosis::{Code, Member, Phase, ServerListener, Severity, frames, sockets};
+use crate::snapshot::Activity;
 
 pub(super) fn examine(case: &Case) -> Verdict {
     let idle = |l: &&ServerListener| l.accepting.as_ref().is_some_and(Vec::is_empty);
@@ -49,7 +50,8 @@ pub(super) fn examine(case: &Case) -> Verdict {
     );
     found.culprit = workers
         .iter()
-        .find_map(|m| m.process.main_stack().and_then(frames::culprit));
+        .find_map(|m| m.process.main_stack().and_then(frames::request_frame))
+        .map(|(_, frame)| frames::culprit_of(frame));
     found.evidence.push(super::socket_evidence(case));
     found.evidence.push("no epoll set holds the listener and no thread waits in accept, select or poll on it (/proc)".into());
     found.evidence.push(format!(
@@ -87,13 +89,16 @@ fn who(case: &Case, workers: &[&Member]) -> String {
             "it has no worker".into()
         };
     };
-    let place = first
-        .process
-        .main_stack()
-        .and_then(frames::application_frame)
+    let main = first.process.main_stack();
+    let place = main
+        .and_then(frames::request_frame)
         .map(|(_, f)| frames::place(f));
     let at = place.map(|p| format!(" ({p})")).unwrap_or_default();
+    let waits_for_gil = main.is_some_and(|s| s.activity == Activity::Gil);
+    let full = matches!(fd_exhausted::examine(case), Verdict::Found(_));
     let doing = match first.phase {
+        _ if waits_for_gil => "waiting for the GIL",
+        _ if full => "out of file descriptors",
         Phase::Importing => "still importing",
         Phase::Starting => "still starting",
         Phase::Stopped => "stopped",

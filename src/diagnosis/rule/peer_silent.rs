@@ -13,11 +13,17 @@ pub(super) fn examine(case: &Case) -> Verdict {
     let Some(wait) = stuck.wait else {
         return Verdict::Clear;
     };
+    let is_client =
+        matches!(&wait.on, WaitTarget::Tcp(tcp) if stuck::is_incoming(case, &stuck, tcp));
     let (peer, what, confirm) = match &wait.on {
         WaitTarget::Tcp(tcp) => {
             let peer = waits::address(tcp.peer);
             let confirm = format!("ss -tnip dst {peer}");
-            (peer, answer(wait, tcp), confirm)
+            let what = match is_client && !waits::is_write(wait) {
+                true => "what its client would send".to_owned(),
+                false => answer(wait, tcp),
+            };
+            (peer, what, confirm)
         }
         WaitTarget::Unix { path, .. } => {
             let path = path.clone().unwrap_or_default();
@@ -43,7 +49,10 @@ pub(super) fn examine(case: &Case) -> Verdict {
     );
     stuck.complete(case, &mut found);
     found.evidence.extend(traffic(case, &stuck));
-    found.remedy = remedy(&stuck, &peer);
+    found.remedy = match is_client {
+        true => "one client that says nothing must not hold up all others: give connections a time-out (timeout of the handler class, settimeout), serve each in a thread of its own, or put a proxy in front that buffers".into(),
+        false => remedy(&stuck, &peer),
+    };
     found.confirm = confirm;
     Verdict::Found(Box::new(found))
 }

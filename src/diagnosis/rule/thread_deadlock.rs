@@ -29,7 +29,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
             "that no running thread seems to hold".to_owned(),
             "most likely whoever took it has ended or keeps it; ",
         ),
-        LockCase::Held(_) => return Verdict::Clear,
+        LockCase::Held(_) | LockCase::Shared(_) => return Verdict::Clear,
     };
     let pid = process.key.pid;
     let mut found = finding(
@@ -51,7 +51,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
 }
 
 /// What speaks for it, and how much.
-pub(super) fn proof(case: &Case, stuck: &Stuck) -> Vec<String> {
+pub(super) fn proof<'a>(case: &Case<'a>, stuck: &Stuck<'a>) -> Vec<String> {
     let pid = stuck.member.process.key.pid;
     match stuck::lock_case(case, stuck) {
         LockCase::Alone => vec![format!(
@@ -65,7 +65,7 @@ pub(super) fn proof(case: &Case, stuck: &Stuck) -> Vec<String> {
         LockCase::Nobody => vec![
             "no other thread that runs application code could be seen: that nobody releases the lock is likely, not proved (Python stacks)".into(),
         ],
-        LockCase::Held(_) => Vec::new(),
+        LockCase::Held(_) | LockCase::Shared(_) => Vec::new(),
     }
 }
 

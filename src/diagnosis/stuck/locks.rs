@@ -3,7 +3,7 @@
 
 use super::{Case, Stage, Stuck, is_event};
 use crate::diagnosis::{Member, frames};
-use crate::snapshot::{Activity, Frame, Process, Stack, WaitTarget};
+use crate::snapshot::{Activity, Frame, Process, Stack, Stacks, WaitTarget};
 
 /// CPU time of a fork that has done nothing since it was made: to import an application takes more.
 const NOTHING_DONE_NS: u64 = 200_000_000;
@@ -15,6 +15,9 @@ const SHARED: usize = 2;
 pub enum LockCase<'a> {
     /// Nobody: only threads of this process could, and it has no other. That is proved.
     Alone,
+    /// A thread of another process, which shares the lock: of these, the nearest relatives that are in application code, it may
+    /// be one.
+    Shared(Vec<&'a Process>),
     /// Others wait for locks as well, and none runs application code: most likely for each other.
     Mutual(Vec<&'a Stack>),
     /// These run or wait for something else, in application code: one of them may have it.
@@ -24,12 +27,21 @@ pub enum LockCase<'a> {
 }
 
 /// Who could release the lock that this thread waits for.
-pub fn lock_case<'a>(case: &Case, stuck: &Stuck<'a>) -> LockCase<'a> {
+pub fn lock_case<'a>(case: &Case<'a>, stuck: &Stuck<'a>) -> LockCase<'a> {
     if stuck.member.process.thread_count == 1 && is_private(stuck) {
         return LockCase::Alone;
     }
+    if is_shared(stuck) {
+        return LockCase::Shared(relatives(case, &stuck.member.process));
+    }
     let stacks = stuck.member.process.python.as_ref();
     let stacks = stacks.and_then(|p| p.stacks.as_ref());
+    if let Some(owner) = stacks.and_then(|s| owner_of(s, stuck.stack)) {
+        return match waits_for_another(case, stuck, owner) {
+            true => LockCase::Mutual(vec![owner]),
+            false => LockCase::Held(vec![owner]),
+        };
+    }
     let others = stacks
         .iter()
         .flat_map(|s| &s.list)
@@ -39,19 +51,26 @@ pub fn lock_case<'a>(case: &Case, stuck: &Stuck<'a>) -> LockCase<'a> {
     if !waiting.is_empty() {
         return LockCase::Mutual(waiting);
     }
-    // Who waits in the standard library for work, or for an event, is in no block that it took a lock for.
-    let rests = |stack: &&Stack| {
-        matches!(stack.activity, Activity::Lock | Activity::Selector)
-            && stack
-                .leaf()
-                .is_some_and(|f| is_event(f) || frames::is_library(f))
-    };
     let active: Vec<&Stack> = others.into_iter().filter(|s| !rests(s)).collect();
     if active.is_empty() {
         LockCase::Nobody
     } else {
         LockCase::Held(active)
     }
+}
+
+/// The thread that has what this one waits for, where memory tells.
+fn owner_of<'a>(stacks: &'a Stacks, stack: &Stack) -> Option<&'a Stack> {
+    let owner = stacks.lock_of(stack.tid?)?.owner?;
+    stacks.list.iter().find(|s| s.tid == Some(owner))
+}
+
+/// Who waits in the standard library for work, or for an event, is in no block that it took a lock for.
+pub(super) fn rests(stack: &Stack) -> bool {
+    matches!(stack.activity, Activity::Lock | Activity::Selector)
+        && stack
+            .leaf()
+            .is_some_and(|f| is_event(f) || frames::is_library(f))
 }
 
 /// It stands in front of another lock than this thread; or this thread is what it waits for.
@@ -80,6 +99,26 @@ fn is_private(stuck: &Stuck) -> bool {
             ..
         })
     )
+}
+
+/// It lies in memory that several processes share: one of multiprocessing's.
+fn is_shared(stuck: &Stuck) -> bool {
+    let on = stuck.wait.map(|wait| &wait.on);
+    matches!(on, Some(WaitTarget::Futex { private: false, .. }))
+}
+
+/// Parent, children and siblings in application code that do not wait for a lock themselves.
+fn relatives<'a>(case: &Case<'a>, process: &Process) -> Vec<&'a Process> {
+    let (pid, parent) = (process.key.pid, process.ppid);
+    let related = |p: &Process| {
+        p.key.pid == parent || p.ppid == pid || p.ppid == parent && parent > 1 && p.key.pid != pid
+    };
+    let works = |p: &Process| {
+        let main = p.main_stack();
+        main.is_some_and(|s| s.activity != Activity::Lock && frames::application_frame(s).is_some())
+    };
+    let all = case.snapshot.processes.iter().map(|p| &**p);
+    all.filter(|p| related(p) && works(p)).collect()
 }
 
 /// Two that wait for one lock do not wait for each other. Up to Python 3.12 a lock is one word, from 3.13 on each waiting
@@ -112,11 +151,27 @@ fn since_birth(process: &Process) -> bool {
     process.cpu_ns < NOTHING_DONE_NS
 }
 
-/// A fork that has done nothing yet waits for a lock that none of its own threads seems to hold.
-pub fn has_inherited(case: &Case, stuck: &Stuck) -> bool {
-    let unheld = || !matches!(lock_case(case, stuck), LockCase::Held(_));
-    stuck.stage != Stage::Service
-        && since_birth(&stuck.member.process)
-        && forked_from(case, stuck.member).is_some()
-        && unheld()
+/// A fork waits for what another thread would do, and has none: it was made by a process of several, and only the one
+/// that forked was copied. That nobody can end it is proved, as far as no signal does.
+pub fn lacks_threads(case: &Case, stuck: &Stuck) -> bool {
+    let waits = stuck.stack.leaf().is_some_and(is_event);
+    let alone = stuck.member.process.thread_count == 1 && is_private(stuck);
+    let parent = || forked_from(case, stuck.member);
+    waits && alone && parent().is_some_and(|p| p.thread_count > 1)
+}
+
+/// A fork that has done nothing yet waits for a lock that none of its own threads seems to hold, or for threads that it has
+/// not got.
+pub fn has_inherited<'a>(case: &Case<'a>, stuck: &Stuck<'a>) -> bool {
+    let unheld = || {
+        !matches!(
+            lock_case(case, stuck),
+            LockCase::Held(_) | LockCase::Shared(_)
+        )
+    };
+    lacks_threads(case, stuck)
+        || stuck.stage != Stage::Service
+            && since_birth(&stuck.member.process)
+            && forked_from(case, stuck.member).is_some()
+            && unheld()
 }

@@ -1,8 +1,10 @@
 //! For what reason is a thread stuck? One answer for each wait; `None` where it cannot be told, or is nobody's fault.
 
-use super::{Case, Stuck, is_event};
+use super::{Case, Stage, Stuck, is_event, locks};
 use crate::diagnosis::{frames, waits};
-use crate::snapshot::{Activity, Frame, ListenerState, TcpState, TcpWait, ThreadWait, WaitTarget};
+use crate::snapshot::{
+    Activity, Frame, ListenerState, LockObject, TcpState, TcpWait, ThreadWait, WaitTarget,
+};
 
 /// Data that came, or went, less than this ago: the other side is not silent.
 const LIVELY_S: f64 = 1.0;
@@ -87,8 +89,14 @@ fn behind(case: &Case, stuck: &Stuck, wait: &ThreadWait, inner: &[Frame]) -> Opt
         }
         WaitTarget::Terminal { .. } => waits::is_write(wait).then_some(Reason::File),
         WaitTarget::Futex { timed, .. } => {
-            let lock =
-                stuck.stack.activity == Activity::Lock && !stuck.stack.leaf().is_some_and(is_event);
+            let event = stuck.stack.leaf().is_some_and(is_event) || inner.iter().any(is_mp_queue);
+            let stacks = stuck.member.process.python.as_ref();
+            let known = stacks
+                .and_then(|p| p.stacks.as_ref()?.lock_of(stuck.stack.tid?))
+                .map(|lock| lock.kind);
+            let event = event || known == Some(LockObject::Queue);
+            let lock = stuck.stack.activity == Activity::Lock
+                && (!event || locks::lacks_threads(case, stuck));
             (lock && !timed).then_some(Reason::Lock)
         }
         WaitTarget::Unix { path: None, .. } | WaitTarget::Udp { .. } | WaitTarget::Sleep { .. } => {
@@ -105,7 +113,8 @@ fn of_tcp(case: &Case, stuck: &Stuck, wait: &ThreadWait, tcp: &TcpWait) -> Optio
             slow.then_some(Reason::Connect)
         }
         TcpState::Unknown => (wait.call == libc::SYS_connect).then_some(Reason::Connect),
-        _ if is_incoming(case, stuck, tcp) => None,
+        // A client that says nothing is no reason for a loop or a pool; it is for who serves one after the other.
+        _ if is_incoming(case, stuck, tcp) && !serves_alone(stuck) => None,
         _ => {
             // Of a worker that is new each time, its connection is too: the server has stood for longer.
             let young = case.age_s(stuck.member) < 2.0 * LIVELY_S;
@@ -117,8 +126,13 @@ fn of_tcp(case: &Case, stuck: &Stuck, wait: &ThreadWait, tcp: &TcpWait) -> Optio
     }
 }
 
+/// The main thread has taken a connection, and takes no other before it has done with that one.
+fn serves_alone(stuck: &Stuck) -> bool {
+    stuck.stage == Stage::Service && !stuck.behind_main
+}
+
 /// A client of this server, or of another one here: the local port is one that listens.
-fn is_incoming(case: &Case, stuck: &Stuck, tcp: &TcpWait) -> bool {
+pub fn is_incoming(case: &Case, stuck: &Stuck, tcp: &TcpWait) -> bool {
     let Some((_, port)) = tcp.local else {
         return false;
     };
@@ -216,6 +230,11 @@ fn resolves(wait: Option<&ThreadWait>, inner: &[Frame]) -> bool {
     ];
     let calls = |f: &&Frame| f.is_library() && CALLS.contains(&last_part(f));
     asks || inner.last().is_some_and(|leaf| calls(&leaf))
+}
+
+/// A reader waits for its turn at the pipe: for what comes through it, that is.
+fn is_mp_queue(frame: &Frame) -> bool {
+    frame.is_library() && frame.file.ends_with("/multiprocessing/queues.py")
 }
 
 fn is_subprocess(frame: &Frame) -> bool {

@@ -21,9 +21,10 @@ use super::tasks::{TaskReader, ThreadOf};
 use super::tid::{Tids, find_main, pthread_tid};
 use super::version::Version;
 use super::{StackError, StackRequest};
-use crate::snapshot::{Activity, Frame, ReadBy, Stacks, Tasks, Thread};
+use crate::snapshot::{Activity, Frame, LockWait, ReadBy, Stacks, Tasks, Thread};
 
 mod gil;
+mod lock;
 mod names;
 mod place;
 mod settle;
@@ -33,6 +34,9 @@ use gil::Gils;
 use place::Place;
 use settle::{Settled, Target, settle};
 use walk::Walked;
+
+/// Threads of one process of which it is asked what they sleep in front of.
+const MOST_LOCKS: usize = 64;
 
 /// A process whose interpreter this reader knows.
 #[derive(Debug)]
@@ -56,6 +60,26 @@ pub struct Attached {
     tids: Tids,
     /// Inner thread ids by pthread_self(), for versions that do not keep them themselves.
     pthreads: HashMap<u64, u32>,
+}
+
+/// The word that a thread sleeps at without a limit of time, if it is not that of a GIL.
+fn lock_word(thread: &Thread, runtime: Range<u64>) -> Option<u64> {
+    let call = thread.syscall.filter(|c| c.number == libc::SYS_futex)?;
+    let [word, _, _, timeout, ..] = call.args;
+    let waits = activity(thread, Some(runtime), None) == Activity::Lock;
+    (waits && timeout == 0).then_some(word)
+}
+
+/// The application's own code, and the standard library's that takes a lock for it: hundreds of threads may rest elsewhere.
+fn may_take(file: &str, function: &str) -> bool {
+    let frame = Frame {
+        function: function.to_owned(),
+        file: file.to_owned(),
+        line: 0,
+    };
+    !frame.is_library()
+        || file.ends_with("/contextlib.py")
+        || file.ends_with("/logging/__init__.py")
 }
 
 impl Attached {
@@ -144,10 +168,48 @@ impl Attached {
         self.heap.pages.keeps = false;
         self.read_names(&settled, threads);
         let tids = self.tids(&settled.walk.threads, threads);
+        let locks = self.locks(&settled, &tids, threads);
         self.heap.pages.keeps = true;
         let states = settled.walk.threads.iter().map(|walked| walked.state);
         let owners = states.zip(tids.iter().copied()).collect();
-        Ok((self.assemble(settled, &tids, threads), owners))
+        let mut stacks = self.assemble(settled, &tids, threads);
+        stacks.locks = locks;
+        Ok((stacks, owners))
+    }
+
+    /// What threads of the application sleep in front of, where it is one of the interpreter's locks or queues.
+    fn locks(
+        &mut self,
+        settled: &Settled,
+        tids: &[Option<u32>],
+        threads: &[Thread],
+    ) -> Vec<LockWait> {
+        let tid_of = |pthread: u64| {
+            let mut all = settled.walk.threads.iter().zip(tids);
+            all.find(|(w, _)| w.pthread == pthread)
+                .and_then(|(_, tid)| *tid)
+        };
+        let found = settled
+            .walk
+            .threads
+            .iter()
+            .zip(tids)
+            .filter_map(|(w, tid)| {
+                let tid = (*tid)?;
+                let thread = threads.iter().find(|t| t.tid == tid)?;
+                let leaf = w.chain.frames.first()?;
+                let word = lock_word(thread, self.runtime.clone())?;
+                let code = self.heap.code(leaf.code)?;
+                may_take(&code.file, &code.function).then_some(())?;
+                let found = lock::lock_of(&mut self.heap, leaf, word)?;
+                Some(LockWait {
+                    tid,
+                    kind: found.kind,
+                    id: found.object,
+                    owner: found.owner.and_then(tid_of),
+                })
+            });
+        found.take(MOST_LOCKS).collect()
     }
 
     /// Names of threads that have come since the last time.

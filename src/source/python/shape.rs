@@ -68,6 +68,7 @@ pub fn stacks(pid: u32, mut list: Vec<Stack>, torn: u32, by: ReadBy) -> Stacks {
         list,
         torn,
         by,
+        locks: Vec::new(),
     }
 }
 

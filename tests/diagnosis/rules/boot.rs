@@ -175,6 +175,13 @@ fn import_slow() {
                 w.burns(10, 98.0);
                 w.watch(1.4)
             }),
+            ("its stack is read late, and has not changed since", |w| {
+                importing(w, 50.0, STUCK);
+                let stacks = w.p(10).python.as_mut().unwrap().stacks.take();
+                w.watch(1.6);
+                w.p(10).python.as_mut().unwrap().stacks = stacks;
+                w.watch(1.5)
+            }),
             ("blocked", |w| {
                 importing(w, 50.0, STUCK);
                 w.watch(9.0)

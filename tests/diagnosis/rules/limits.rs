@@ -5,7 +5,7 @@ use steth::snapshot::Activity;
 
 use super::{check, fires};
 use crate::fleet;
-use crate::world::{Build, World};
+use crate::world::{Build, World, codes, only};
 
 #[test]
 fn fd_exhausted() {
@@ -71,6 +71,25 @@ fn fd_exhausted() {
             }),
         ],
     );
+}
+
+#[test]
+fn a_loop_that_accepts_in_vain_is_not_held_by_who_started_it() {
+    let mut w = World::new();
+    fleet::plain_asyncio(&mut w);
+    w.watch(1.0);
+    let fds = w.p(10).fds.as_mut().unwrap();
+    fds.open = 64;
+    fds.limit = Some(64);
+    w.waiting(500, 9);
+    let busy = "<module> /srv/gate/gateway.py:40 | main /srv/gate/gateway.py:36 | @asyncio | @step
+        | BaseSelectorEventLoop._accept_connection std+asyncio/selector_events.py:178";
+    w.p(10).main(busy).doing(Activity::Running);
+    w.burns(10, 90.0);
+    let seen = w.watch(9.0);
+    let found = codes(only(&seen));
+    assert_eq!(found.first(), Some(&"fd-exhausted"), "{found:?}");
+    assert!(!w.ever.contains_key(&Code::LoopBlocked), "{found:?}");
 }
 
 /// So many of AnyIO's threads stand in a handler, and there are so many clients.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use steth::diagnosis::{Code, Severity};
+use steth::diagnosis::{Code, Phase, Severity};
 use steth::snapshot::{Activity, CgroupUse, CpuQuota, MemoryUse};
 
 use super::{check, fires};
 use crate::fleet;
-use crate::world::{Build, End, World};
+use crate::world::{Build, End, World, only};
 
 /// The counters of its cgroup as they are now, by how long the world has gone on, in tenths of a second.
 fn reads(w: &mut World, pid: u32, turn: usize, throttled_of_ten: u64) {
@@ -312,4 +312,27 @@ fn gil_held() {
             }),
         ],
     );
+}
+
+/// waitress asks its sockets by poll(2): a look at a thread that waits for the GIL does not show that it accepts.
+#[test]
+fn a_loop_that_polls_and_waits_for_the_gil_has_begun_to_accept() {
+    let mut w = World::new();
+    fleet::waitress(&mut w);
+    w.p(10).doing(Activity::Gil).accepts_nothing().thread(
+        9_100,
+        "sensors",
+        "@thread | read /srv/shop/sensors.py:8",
+        Activity::Syscall(230),
+    );
+    holds(&mut w, 10, 9_100);
+    w.waiting(500, 1);
+    let seen = w.watch(4.0);
+    let server = only(&seen);
+    assert_eq!(server.phase, Phase::Stalled, "{}", server.why);
+    let found: Vec<_> = server.findings.iter().map(|f| f.code).collect();
+    assert_eq!(found.first(), Some(&Code::GilHeld), "{found:?}");
+    let said = server.findings.iter().map(|f| f.summary.clone());
+    let said = said.collect::<Vec<_>>().join("; ");
+    assert!(!said.contains("still starting"), "{said}");
 }

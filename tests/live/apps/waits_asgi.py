@@ -2,11 +2,13 @@
 import asyncio
 import fcntl
 import http.client
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 
 from echo_asgi import app as answer
 
@@ -75,6 +77,20 @@ def warm_prices():
 def reload_settings():
     with guard:
         guard.acquire()
+
+
+def keep_index(index, kept):
+    index.acquire()
+    kept.set()
+    time.sleep(900)
+
+
+def open_index():
+    processes = multiprocessing.get_context("fork")
+    index, kept = processes.Semaphore(1), processes.Event()
+    processes.Process(target=keep_index, args=(index, kept), daemon=True).start()
+    kept.wait()
+    index.acquire()
 
 
 async def open_pool():

@@ -73,6 +73,7 @@ fn stacks() -> Stacks {
         }],
         torn: 0,
         by: ReadBy::Own,
+        locks: Vec::new(),
     }
 }
 
