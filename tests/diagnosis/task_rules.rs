@@ -665,7 +665,7 @@ fn pool_exhausted() {
                 let mut list = idle_uvicorn();
                 list.extend((6..12).map(waits_for_slot));
                 w.p(10).tasks(list);
-                w.watch(2.0)
+                w.watch(1.4)
             }),
             ("a long queue that is served", |w| {
                 fleet::uvicorn(w);

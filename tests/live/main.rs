@@ -15,6 +15,7 @@ mod failing;
 mod healthy;
 mod limits;
 mod logs;
+mod others;
 mod outsiders;
 mod pythons;
 mod waiting;
