@@ -164,8 +164,8 @@ impl Sampler {
         }
         self.read_connections();
         self.read_waits(wishes, began);
-        self.read_children(wishes, began);
         self.read_stacks(wishes, began);
+        self.read_children(wishes, began);
         self.holders.ask(&wishes.holders);
         self.assemble(began)
     }
