@@ -52,6 +52,7 @@ pub(crate) fn process(pid: u32, cmdline: &str) -> Process {
         }),
         connections: None,
         waits: None,
+        children: None,
         netns: Some(1),
         accepting: Some(Vec::new()),
         cgroup: None,

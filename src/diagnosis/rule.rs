@@ -16,6 +16,7 @@ use crate::snapshot::{ListenerState, Moment, Snapshot};
 mod accept_queue;
 mod address;
 pub(crate) mod address_in_use;
+mod awaited_child;
 mod backlog_clamped;
 mod bound_not_listening;
 mod connect_hang;

@@ -60,7 +60,7 @@ impl Default for Thresholds {
             nobody_accepts_s: 2.0,
             pool_taken_s: 2.0,
             task_deadlock_s: 1.5,
-            slots_stuck_s: 2.0,
+            slots_stuck_s: 1.5,
             slots_many: 3,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CgroupUse, Connections, Intent, Moment, Stack, Stacks, Tasks, ThreadWait};
+use super::{CgroupUse, Child, Connections, Intent, Moment, Stack, Stacks, Tasks, ThreadWait};
 
 /// Identity of a process over time: a pid number alone is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,6 +64,10 @@ pub struct Process {
     /// What its sleeping threads wait for, by thread id; `None` if it was not looked at closely.
     #[serde(default)]
     pub waits: Option<Arc<Vec<ThreadWait>>>,
+    /// Processes that it has started (at most 4), where a coroutine of it may wait for one; `None` if none does, or it was not
+    /// looked at closely.
+    #[serde(default)]
+    pub children: Option<Arc<Vec<Child>>>,
     /// Inode of its network namespace.
     pub netns: Option<u64>,
     /// Listening sockets that it is ready to accept from: armed in one of its epoll sets, or a thread waits in

@@ -27,6 +27,7 @@ use crate::snapshot::{
     Gap, Inquiries, Moment, NetNs, Process, ProcessKey, Python, Snapshot, Thread,
 };
 
+mod children;
 mod connections;
 mod ledger;
 mod roster;
@@ -164,6 +165,7 @@ impl Sampler {
         self.read_connections();
         self.read_waits(wishes, began);
         self.read_stacks(wishes, began);
+        self.read_children(wishes, began);
         self.holders.ask(&wishes.holders);
         self.assemble(began)
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use steth::diagnosis::{Code, Diagnosis};
 use steth::snapshot::{
-    Activity, Connection, Connections, JobState, Process, Task, TcpState, ThreadWait, WaitOn,
-    WaitTarget,
+    Activity, Child, ChildSleep, Connection, Connections, JobState, Moment, Party, PipeEnd,
+    Process, ProcessState, Task, TcpState, ThreadWait, WaitOn, WaitTarget,
 };
 
 use super::coroutines::{HasTasks, task};
-use super::tasks::{Doing, event};
+use super::tasks::{Doing, children, event};
 use super::world::{Build, World, codes, only};
 
 /// The thread of a pool, above what its job runs.
@@ -111,6 +111,100 @@ fn a_command_that_a_thread_of_the_pool_waits_for() {
     worker(process, runs, libc::SYS_wait4, children);
     let says = ["startup in migrate (shop/db.py:50) on thread asyncio_0"];
     first_is(&w.watch(3.0), Code::SubprocessWait, "migrate", &says);
+}
+
+/// `open` and `input` are C: nothing of the application's is on the thread.
+#[test]
+fn a_job_without_frames_of_its_own() {
+    let mut w = World::new();
+    let process = startup(&mut w, job(JobState::Running));
+    let fifo = WaitTarget::FifoOpen {
+        path: "/run/shop/token".into(),
+        end: PipeEnd::Reads,
+    };
+    worker(process, "", libc::SYS_openat, fifo);
+    let says = [
+        "startup in discover (shop/db.py:31) has waited",
+        "in openat() on /run/shop/token, a FIFO that nobody writes",
+    ];
+    first_is(&w.watch(3.0), Code::FileWait, "discover", &says);
+}
+
+#[test]
+fn two_jobs_that_stand_in_one_place() {
+    let mut w = World::new();
+    let process = startup(&mut w, job(JobState::Running));
+    let runs = "migrate /srv/shop/db.py:50 | wait std+subprocess.py:1264";
+    let command = WaitTarget::Children(Vec::new());
+    worker(process, runs, libc::SYS_wait4, command);
+    let activity = Activity::Syscall(libc::SYS_wait4);
+    process.thread(22, "asyncio_1", &format!("{POOL} | {runs}"), activity);
+    let waits = Arc::make_mut(process.waits.as_mut().unwrap());
+    let mut other = waits[0].clone();
+    other.tid = 22;
+    waits.push(other);
+    let says = ["startup in migrate (shop/db.py:50) on thread asyncio_"];
+    first_is(&w.watch(3.0), Code::SubprocessWait, "migrate", &says);
+}
+
+fn child(command: &str, started: Moment) -> Child {
+    Child {
+        party: Party {
+            pid: 77,
+            command: command.into(),
+        },
+        started: Some(started),
+        state: ProcessState::Sleeping,
+        sleeps: Some(ChildSleep {
+            call: libc::SYS_read,
+            fd: Some(0),
+            on: Some("pipe:[9]".into()),
+        }),
+        child: None,
+    }
+}
+
+/// Startup in `communicate()` of a child process, which has this one.
+fn communicates(w: &mut World, child: Child) -> &mut Process {
+    let process = startup(w, children("gather", &[3], Some(2)));
+    let own = "@uvicorn-lifespan | discover /srv/shop/db.py:31 | communicate std+asyncio/subprocess.py:201";
+    let reads =
+        "_read_stream std+asyncio/subprocess.py:181 | _wait_for_data std+asyncio/streams.py:539";
+    let server = task(1, "Task-1", "@uvicorn-startup")
+        .on(event(1))
+        .object(40);
+    let lifespan = task(2, "Task-2", own).on(children("gather", &[3], Some(2)));
+    process.children = Some(Arc::new(vec![child]));
+    process.tasks(vec![
+        server,
+        lifespan,
+        task(3, "Task-3", reads).on(WaitOn::Read),
+    ])
+}
+
+#[test]
+fn a_child_that_a_coroutine_waits_for() {
+    let mut w = World::new();
+    let began = w.now;
+    communicates(&mut w, child("sh migrate.sh", began));
+    let says = [
+        "startup in discover (shop/db.py:31) has awaited its child `sh migrate.sh` (pid 77)",
+        "the child, pid 77, sleeps in read on pipe:[9], its standard input",
+    ];
+    let seen = w.watch(3.0);
+    first_is(&seen, Code::SubprocessWait, "discover", &says);
+    let first = &only(&seen).findings[0];
+    assert!(first.remedy.contains("DEVNULL"), "{}", first.remedy);
+}
+
+#[test]
+fn of_one_child_after_the_other_none_is_to_blame() {
+    let mut w = World::new();
+    w.watch_while(6.0, |w, _| {
+        let now = w.now;
+        communicates(w, child("sleep 0.1", now));
+    });
+    assert!(!w.ever.contains_key(&Code::SubprocessWait));
 }
 
 #[test]

@@ -9,8 +9,10 @@ use steth::snapshot::{
     Activity, Frame, Holder, Level, LogLine, LogTail, ProcessKey, ServerThread, Sink, Traceback,
 };
 
+use super::coroutines::{HasTasks, task};
 use super::fleet;
 use super::stacks::frames;
+use super::tasks::{Doing, sleep};
 use super::world::{Build, End, World, codes, find, only};
 
 const UVICORN: &str = "/venv/bin/uvicorn shop.main:app --port 8000";
@@ -292,6 +294,39 @@ fn gunicorn_that_tries_again_and_again_is_told_too() {
     let seen = w.watch(1.0);
     let found = find(only(&seen), Code::AddressInUse);
     assert!(found.summary.contains("0.0.0.0:8000"), "{}", found.summary);
+}
+
+/// Each try writes its line anew: the newest is always young.
+#[test]
+fn a_start_that_tries_its_address_again_and_again() {
+    let mut w = World::new();
+    taken_by_nginx(&mut w);
+    let sleeps = task(1, "Task-1", "open_site /srv/shop/app.py:9 | @sleep").on(sleep(1.0, 0.5));
+    w.start(10, "/venv/bin/python app.py")
+        .main("<module> /srv/shop/app.py:20 | @asyncio | @poll")
+        .at_rest()
+        .tasks(vec![sleeps]);
+    w.p(10).python.as_mut().unwrap().intent = Some(steth::snapshot::Intent {
+        file: "/srv/shop/app.py".into(),
+        line: 7,
+        call: "start_server".into(),
+    });
+    for _ in 0..5 {
+        write(&mut w, 10, IN_USE);
+        w.watch(1.0);
+    }
+    let seen = w.look();
+    let found = find(
+        seen.servers.iter().find(|s| s.root.pid == 10).unwrap(),
+        Code::AddressInUse,
+    );
+    assert!(
+        found.summary.contains("127.0.0.1:8000: pid 77"),
+        "{}",
+        found.summary
+    );
+    let culprit = found.culprit.as_ref().map(|c| c.function.as_str());
+    assert_eq!(culprit, Some("open_site"));
 }
 
 #[test]

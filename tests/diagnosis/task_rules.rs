@@ -576,6 +576,56 @@ fn pool_exhausted() {
                 says: &["6 of 7 requests"],
             },
             Fires {
+                name: "a pool of httpx, which waits for an event of anyio's",
+                story: |w| {
+                    fleet::uvicorn(w);
+                    let mut list = idle_uvicorn();
+                    let calls = "ask /srv/shop/up.py:8 | AsyncClient.get pkg+httpx/_client.py:1768 | AsyncConnectionPool.handle_async_request pkg+httpcore/_async/connection_pool.py";
+                    let has = format!(
+                        "{calls}:236 | AsyncHTTP11Connection._receive_event pkg+httpcore/_async/http11.py:217 | SocketStream.receive pkg+anyio/_backends/_asyncio.py:1431"
+                    );
+                    let waits = format!(
+                        "{calls}:232 | AsyncPoolRequest.wait_for_connection pkg+httpcore/_async/connection_pool.py:35 | AsyncEvent.wait pkg+httpcore/_synchronization.py:151 | Event.wait pkg+anyio/_backends/_asyncio.py:2009 | @event"
+                    );
+                    list.push(request(5, &has).on(WaitOn::Read));
+                    list.extend((6..9).map(|id| request(id, &waits).on(event(1)).object(60 + id)));
+                    w.p(10).tasks(list);
+                    w.watch(7.0)
+                },
+                severity: Severity::Warning,
+                culprit: Some("ask"),
+                says: &[
+                    "3 of 4 requests wait in ask (shop/up.py:8) for a connection of the httpx pool",
+                    "past that wait, in the same calls: Task-5 in ask (shop/up.py:8), read",
+                ],
+            },
+            Fires {
+                name: "a pool of redis: who waits for its condition is inside the condition's block",
+                story: |w| {
+                    fleet::uvicorn(w);
+                    let mut list = idle_uvicorn();
+                    let calls = "ask /srv/shop/up.py:8 | Redis.execute_command pkg+redis/asyncio/client.py:929";
+                    let has =
+                        format!("{calls} | read_response pkg+redis/asyncio/connection.py:600");
+                    let waits = format!(
+                        "{calls} | BlockingConnectionPool.get_connection pkg+redis/asyncio/connection.py:3086 | Condition.wait std+asyncio/locks.py:267"
+                    );
+                    list.push(request(5, &has).on(WaitOn::Read));
+                    list.extend((6..9).map(|id| {
+                        let on = WaitOn::Condition { waiters: Some(3) };
+                        request(id, &waits).on(on).object(50).holds(50, "Condition")
+                    }));
+                    w.p(10).tasks(list);
+                    w.watch(7.0)
+                },
+                severity: Severity::Warning,
+                culprit: Some("ask"),
+                says: &[
+                    "for a connection of the redis pool, and nobody has got one for at least 6.9 s Task-8: Condition.wait, 3 waiting (asyncio tasks)",
+                    "past that wait, in the same calls: Task-5",
+                ],
+            },
+            Fires {
                 name: "all requests for very long, and who holds the slots is not known",
                 story: |w| {
                     fleet::uvicorn(w);
@@ -615,7 +665,7 @@ fn pool_exhausted() {
                 let mut list = idle_uvicorn();
                 list.extend((6..12).map(waits_for_slot));
                 w.p(10).tasks(list);
-                w.watch(2.0)
+                w.watch(1.4)
             }),
             ("a long queue that is served", |w| {
                 fleet::uvicorn(w);

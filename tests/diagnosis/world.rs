@@ -160,6 +160,7 @@ impl World {
             }),
             connections: Some(Arc::new(Connections::default())),
             waits: None,
+            children: None,
             netns: Some(NETNS),
             accepting: Some(Vec::new()),
             cgroup: None,

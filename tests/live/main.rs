@@ -16,6 +16,7 @@ mod healthy;
 mod limits;
 mod locks;
 mod logs;
+mod others;
 mod outsiders;
 mod pythons;
 mod wait;

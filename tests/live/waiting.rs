@@ -99,6 +99,49 @@ fn a_command_that_a_thread_of_the_loops_pool_waits_for() {
 }
 
 #[test]
+fn a_command_that_a_coroutine_waits_for() {
+    for (label, program) in [
+        ("legacy", "uvicorn"),
+        ("live", "hypercorn"),
+        ("py313", "uvicorn"),
+    ] {
+        let program = need!(venv(label, program));
+        for function in ["migrate_schema", "load_plugins"] {
+            let server = waiting(&program, function, "");
+            told(
+                &server,
+                "subprocess-wait",
+                function,
+                &["its child", "sleep 900"],
+            );
+        }
+    }
+}
+
+#[test]
+fn a_fifo_that_a_thread_of_the_loops_pool_opens() {
+    for (label, program) in [("live", "hypercorn"), ("py313", "uvicorn")] {
+        let program = need!(venv(label, program));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("features");
+        let path = path.to_str().unwrap();
+        let server = waiting(&program, "open_features", path);
+        let says = [path, "FIFO", "the event loop idles"];
+        told(&server, "file-wait", "open_features", &says);
+    }
+}
+
+#[test]
+fn a_question_that_a_thread_of_the_loops_pool_asks() {
+    for (label, program) in [("legacy", "uvicorn"), ("py313", "uvicorn")] {
+        let program = need!(venv(label, program));
+        let server = waiting(&program, "ask_passphrase", "");
+        let says = ["standard input", "the event loop idles"];
+        told(&server, "stdin-wait", "ask_passphrase", &says);
+    }
+}
+
+#[test]
 fn a_database_behind_a_unix_socket_that_does_not_answer() {
     let hypercorn = need!(venv("live", "hypercorn"));
     let folder = tempfile::tempdir().unwrap();

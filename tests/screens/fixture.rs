@@ -144,6 +144,7 @@ pub fn process(pid: u32, ppid: u32, cmdline: &str) -> Process {
         }),
         connections: Some(Arc::new(Connections::default())),
         waits: None,
+        children: None,
         netns: Some(4_026_531_840),
         accepting: Some(Vec::new()),
         cgroup: None,

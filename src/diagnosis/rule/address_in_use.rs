@@ -4,8 +4,9 @@
 use super::{Case, Verdict, duration, finding};
 use crate::diagnosis::bind::{self, Wanted};
 use crate::diagnosis::log::{self, in_use};
-use crate::diagnosis::{Code, Finding, MemberExit, Phase, Severity, crashes, sockets};
-use crate::snapshot::{Frame, Listener, LogLine, Process, ProcessKey};
+use crate::diagnosis::task::{self, suspect};
+use crate::diagnosis::{Code, Finding, MemberExit, Phase, Severity, crashes, frames, sockets};
+use crate::snapshot::{Frame, Listener, LogLine, Moment, Process, ProcessKey, WaitOn, WaitTarget};
 
 mod holder;
 
@@ -16,6 +17,17 @@ const RECENT_S: f64 = 60.0;
 /// A living process that has not got its address may yet try another one.
 const GIVEN_UP_S: f64 = 2.0;
 
+/// What the log says of a refusal.
+#[derive(Debug, Clone)]
+struct Refused<'a> {
+    /// The newest line of it.
+    line: &'a LogLine,
+    /// The address, where the line names one.
+    address: Option<Wanted>,
+    /// When the same was said first: who tries again and again says so again and again.
+    since: Moment,
+}
+
 pub(super) fn examine(case: &Case) -> Verdict {
     if case.server.phase == Phase::Serving || case.listening().next().is_some() {
         return Verdict::Clear;
@@ -23,22 +35,25 @@ pub(super) fn examine(case: &Case) -> Verdict {
     let deaths = crashes::at_boot(case.server, case.history, case.at);
     let is_loop = crashes::is_loop(case.server, &deaths);
     let wanted = wanted(case);
-    let refused = refused(case).filter(|(_, said)| concerns(said.as_ref(), &wanted));
+    let refused = refused(case).filter(|r| concerns(r.address.as_ref(), &wanted));
     let addresses = match &refused {
-        Some((_, Some(address))) => vec![address.clone()],
+        Some(Refused {
+            address: Some(address),
+            ..
+        }) => vec![address.clone()],
         _ => wanted,
     };
     let taken = taken(case, &addresses);
-    if let Some((line, said)) = refused {
+    if let Some(refused) = refused {
         let lives = case.workers().next().is_some() && !is_loop;
-        if lives && said.is_none() && taken.is_none() {
+        if lives && refused.address.is_none() && taken.is_none() {
             // Who lives on after a refusal of who knows what may have been refused a side port.
             return Verdict::Clear;
         }
-        if lives && case.at.seconds_since(line.at) < GIVEN_UP_S {
+        if lives && case.at.seconds_since(refused.since) < GIVEN_UP_S {
             return Verdict::NotYet;
         }
-        return found(case, &addresses, taken, Some(line), &deaths);
+        return found(case, &addresses, taken, Some(refused.line), &deaths);
     }
     let fails = is_loop && deaths.iter().all(|d| may_be_refused(d)) && is_silent(case, &deaths);
     let mut alive = case.server.members.iter().filter(|m| m.exit.is_none());
@@ -51,7 +66,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
 
 /// Inodes of the sockets that stand in the way, where it is not known whose they are.
 pub(crate) fn unknown_holders(case: &Case) -> Option<u64> {
-    let said = refused(case).and_then(|(_, address)| address);
+    let said = refused(case).and_then(|r| r.address);
     let addresses = said.map_or_else(|| wanted(case), |address| vec![address]);
     let (_, listener) = taken(case, &addresses)?;
     holder::python(case.snapshot, listener)
@@ -69,32 +84,36 @@ fn wanted(case: &Case) -> Vec<Wanted> {
     bind::wanted(cmdline.unwrap_or_default())
 }
 
-/// The newest line of the log that tells of a refusal, and the address, where it names one.
-fn refused<'a>(case: &Case<'a>) -> Option<(&'a LogLine, Option<Wanted>)> {
+/// The newest line of the log that tells of a refusal.
+fn refused<'a>(case: &Case<'a>) -> Option<Refused<'a>> {
     let alive = case.server.members.iter().filter(|m| m.exit.is_none());
     let alive: Vec<&Process> = alive
         .map(|m| m.process.as_ref())
         .filter(|p| p.is_python())
         .collect();
     let tails = log::tails(case.server, case.snapshot);
-    tails
-        .into_iter()
-        .filter_map(|tail| {
-            let holds = |line: &LogLine| {
-                line.is_new && case.at.seconds_since(line.at) < RECENT_S
-                    || alive.iter().any(|p| log::is_since(line, tail, p))
-            };
-            let told = tail
-                .lines
-                .iter()
-                .filter_map(|line| Some((line, in_use::parse(line)?)));
-            told.filter(|(line, _)| holds(line))
-                .map(|(line, said)| (line.as_ref(), said))
-                // A traceback says it with less than the line that a server writes of it.
-                .max_by_key(|(line, said)| (said.address.is_some(), line.number))
+    let of_tails = tails.into_iter().filter_map(|tail| {
+        let holds = |line: &LogLine| {
+            line.is_new && case.at.seconds_since(line.at) < RECENT_S
+                || alive.iter().any(|p| log::is_since(line, tail, p))
+        };
+        let told = tail
+            .lines
+            .iter()
+            .filter_map(|line| Some((line.as_ref(), in_use::parse(line)?.address)));
+        let told: Vec<_> = told.filter(|(line, _)| holds(line)).collect();
+        // A traceback says it with less than the line that a server writes of it.
+        let (line, address) = told
+            .iter()
+            .max_by_key(|(line, said)| (said.is_some(), line.number))?;
+        let mut same = told.iter().filter(|(_, said)| said == address);
+        Some(Refused {
+            line,
+            address: address.clone(),
+            since: same.next().map_or(line.at, |(first, _)| first.at),
         })
-        .map(|(line, said)| (line, said.address))
-        .max_by_key(|(line, _)| line.at)
+    });
+    of_tails.max_by_key(|r| r.line.at)
 }
 
 /// False for the refusal of an address that is not the server's own: a metrics port that could not be had.
@@ -149,6 +168,25 @@ fn retries(process: &Process) -> bool {
         .is_some_and(|s| s.frames.iter().any(tries))
 }
 
+/// The application's frame in which a start that is refused its address sleeps before it tries again.
+fn sleeps_in<'a>(case: &Case<'a>) -> Option<&'a Frame> {
+    let (member, track) = case.boots(Phase::Starting)?;
+    let of_task = || {
+        let graph = track.standing.graph()?;
+        let end = graph.task(graph.standing_for(suspect::startup(graph)?))?;
+        let sleeps = |on: &WaitOn| matches!(on, WaitOn::Sleep { .. });
+        task::waits(end).filter(|w| sleeps(&w.on))?;
+        task::own_frame(end)
+    };
+    let of_thread = || {
+        let main = member.process.main_stack()?;
+        let wait = member.process.wait(main.tid?)?;
+        let (_, frame) = frames::application_frame(main)?;
+        matches!(wait.on, WaitTarget::Sleep { .. }).then_some(frame)
+    };
+    of_task().or_else(of_thread)
+}
+
 /// With SO_REUSEPORT two servers may have one port, and a listener that is there proves nothing.
 fn shares_ports(case: &Case) -> bool {
     let asks = |word: &String| word.starts_with("--reuse-port") || word.starts_with("--reuse_port");
@@ -193,6 +231,7 @@ fn found(
         Severity::Critical,
         format!("pid {pid} cannot bind {address}: {who}{times}"),
     );
+    found.culprit = sleeps_in(case).map(frames::culprit_of);
     complete(&mut found, case, taken.as_ref().map(|(_, l)| *l), holder);
     if let Some(line) = line {
         let said = log::quoted(&line.text);

@@ -47,7 +47,11 @@ pub(super) fn examine(case: &Case) -> Verdict {
 
 /// What it waits for: what the server waits for, or, once the server has ended, whatever does not end though it is cancelled.
 fn drained(member: &Member, track: &Track, graph: &Graph) -> Vec<usize> {
-    let cancels = |f: &Frame| f.function.ends_with("_cancel_all_tasks");
+    // asyncio's and gunicorn's, and aiohttp's for what `run_app` leaves over.
+    let cancels = |f: &Frame| {
+        let aiohttp = f.file.ends_with("/aiohttp/web.py") && f.function == "_cancel_tasks";
+        f.function.ends_with("_cancel_all_tasks") || aiohttp
+    };
     let main = member.process.main_stack();
     if !main.is_some_and(|s| s.frames.iter().any(cancels)) {
         return suspect::drained(&track.standing);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Case, Verdict, count, duration, finding, socket_evidence, task_words};
 use crate::diagnosis::history::Track;
-use crate::diagnosis::task::scarce::{self, Queue};
+use crate::diagnosis::task::scarce::{self, KnownBy, Queue};
 use crate::diagnosis::task::{self, Graph, suspect};
 use crate::diagnosis::{Code, Finding, Member, Phase, Severity, frames};
 use crate::snapshot::Frame;
@@ -192,7 +192,7 @@ fn holders(stuck: &Stuck) -> String {
     let graph = stuck.graph;
     let holders = &stuck.queue.holders;
     if holders.is_empty() {
-        return "who holds them could not be seen: not taken by async with (asyncio tasks)"
+        return "who holds them could not be seen: no task is in an async with of them (asyncio tasks)"
             .to_owned();
     }
     let named: Vec<String> = holders
@@ -208,5 +208,9 @@ fn holders(stuck: &Stuck) -> String {
         0 => String::new(),
         n => format!("; and {n} more"),
     };
-    format!("held by {}{more} (asyncio tasks)", named.join("; "))
+    let how = match stuck.queue.known_by {
+        KnownBy::Block => "held by",
+        KnownBy::Call => "past that wait, in the same calls:",
+    };
+    format!("{how} {}{more} (asyncio tasks)", named.join("; "))
 }

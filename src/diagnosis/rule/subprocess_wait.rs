@@ -1,6 +1,6 @@
 //! The application waits for another process that it has started: for its end, or for what it writes.
 
-use super::{Case, Verdict, duration, finding};
+use super::{Case, Verdict, awaited_child, duration, finding};
 use crate::diagnosis::stuck::{self, Reason, Stuck};
 use crate::diagnosis::{Code, waits};
 use crate::snapshot::{Child, Party, WaitTarget};
@@ -8,7 +8,12 @@ use crate::snapshot::{Child, Party, WaitTarget};
 pub(super) fn examine(case: &Case) -> Verdict {
     let stuck = match stuck::because(case, Reason::Child) {
         Ok(stuck) => stuck,
-        Err(verdict) => return verdict,
+        Err(verdict) => {
+            return match awaited_child::examine(case) {
+                Verdict::Clear => verdict,
+                awaited => awaited,
+            };
+        }
     };
     let pid = stuck.member.process.key.pid;
     let mut found = finding(
@@ -29,8 +34,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         .evidence
         .extend(first.and_then(|child| runs(case, child)));
     found.evidence.extend(first.map(chain));
-    let asks = first.map(waits::innermost).is_some_and(reads_stdin);
-    found.remedy = if asks {
+    found.remedy = if first.is_some_and(asks) {
         "the child waits for an answer on its standard input: give it stdin=subprocess.DEVNULL (and its option that answers yes), and the call a timeout=".into()
     } else {
         "give the call a timeout=, find out what the child waits for, and run long commands before the server starts".into()
@@ -73,7 +77,8 @@ fn whom(stuck: &Stuck) -> String {
     }
 }
 
-fn runs(case: &Case, child: &Child) -> Option<String> {
+/// A fact: for how long the child has run.
+pub(super) fn runs(case: &Case, child: &Child) -> Option<String> {
     let age = case.at.seconds_since(child.started?);
     let pid = child.party.pid;
     Some(format!(
@@ -82,8 +87,8 @@ fn runs(case: &Case, child: &Child) -> Option<String> {
     ))
 }
 
-/// What the child does, down to the last of those that wait for each other.
-fn chain(first: &Child) -> String {
+/// A fact: what the child does, down to the last of those that wait for each other.
+pub(super) fn chain(first: &Child) -> String {
     let last = waits::innermost(first);
     let does =
         waits::child_does(last).unwrap_or_else(|| format!("is in state {}", last.state.letter()));
@@ -98,6 +103,8 @@ fn chain(first: &Child) -> String {
     }
 }
 
-fn reads_stdin(child: &Child) -> bool {
-    child.sleeps.as_ref().is_some_and(|s| s.fd == Some(0))
+/// True if the child, or the one that it waits for, waits for its standard input.
+pub(super) fn asks(child: &Child) -> bool {
+    let last = waits::innermost(child);
+    last.sleeps.as_ref().is_some_and(|s| s.fd == Some(0))
 }

@@ -60,35 +60,44 @@ fn awaiting_job<'a>(case: &Case<'a>, member: &'a Member, track: &'a Track) -> Op
         state: JobState::Running,
     };
     task::waits(end).filter(|wait| wait.on == running)?;
-    let stack = only_busy(&member.process)?;
     let mut tasks = way.iter().rev().filter_map(|at| graph.task(*at));
-    Some(Stuck {
+    let awaited_in = tasks.find_map(task::own_frame);
+    let of_thread = |stack: &'a Stack| Stuck {
         member,
         track,
         stack,
         behind_main: true,
-        awaited_in: tasks.find_map(task::own_frame),
+        awaited_in,
         wait: wait_of(member, stack),
         stage: Stage::Startup,
         stood_s: track.standing.stood_s(end.id),
         severity: case.severity_of_delay(case.age_s(member)),
-    })
+    };
+    let mut busy = at_work(&member.process).map(of_thread);
+    let first = busy.next()?;
+    // Which of several has the job cannot be told, unless all of them stand for the same reason in the same function.
+    let same = |other: Stuck| {
+        let place = |s: &Stuck| s.frame().map(|f| (f.function.clone(), f.file.clone()));
+        reason(case, &other) == reason(case, &first) && place(&other) == place(&first)
+    };
+    busy.all(same).then_some(first)
 }
 
-/// The thread of a pool that does a job, where there is just one.
-fn only_busy(process: &Process) -> Option<&Stack> {
+/// Threads of pools that do a job. One that is done in C alone has no frame of its own: the thread stands in the pool's call
+/// of it, and no more in the loop that takes jobs.
+fn at_work(process: &Process) -> impl Iterator<Item = &Stack> {
     let pools = |f: &Frame| {
         f.file.ends_with("/concurrent/futures/thread.py")
             || f.file.ends_with("/anyio/_backends/_asyncio.py")
     };
-    let busy = |s: &&Stack| {
-        let rests = |leaf: &Frame| pools(leaf) || is_event(leaf);
+    let calls = move |leaf: &Frame| pools(leaf) && task::short_name(leaf) == "run";
+    let rests = move |leaf: &Frame| !calls(leaf) && (pools(leaf) || is_event(leaf));
+    let busy = move |s: &&Stack| {
         let works = frames::application_frame(s).is_some() || !s.leaf().is_some_and(rests);
         s.tid != Some(process.key.pid) && s.frames.iter().any(pools) && works
     };
-    let stacks = process.python.as_ref()?.stacks.as_ref()?;
-    let mut all = stacks.list.iter().filter(busy);
-    all.next().filter(|_| all.next().is_none())
+    let stacks = process.python.as_ref().and_then(|p| p.stacks.as_ref());
+    stacks.into_iter().flat_map(|s| &s.list).filter(busy)
 }
 
 fn standing<'a>(

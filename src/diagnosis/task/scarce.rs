@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Graph, own, short_name, waits};
-use crate::snapshot::{Frame, ObjectId, QueueCall, Task, WaitOn};
+use crate::snapshot::{Frame, ObjectId, QueueCall, Task, Wait, WaitOn};
 
 /// What there is too little of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +45,18 @@ pub struct Queue {
     pub waiters: Vec<usize>,
     /// Those that are known to have one, by their places; one that has one and waits for another is in both.
     pub holders: Vec<usize>,
+    /// How that is known.
+    pub known_by: KnownBy,
+}
+
+/// How holders are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnownBy {
+    /// They are inside an `async with` of it.
+    Block,
+    /// They have made the same call of the library as those that wait, and are past the wait: whether they have one of this very
+    /// pool is not known.
+    Call,
 }
 
 /// Where libraries wait for a connection that somebody else gives back: file, function, name of the pool.
@@ -89,6 +101,17 @@ const CHECKOUTS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
+/// Parts of the paths of what stands between a library and the wait itself: wrappers of events, locks and time-outs.
+const WRAPPERS: &[&str] = &[
+    "/anyio/_core/_synchronization.py",
+    "/anyio/_backends/",
+    "/async_timeout/",
+    "/httpcore/_synchronization.py",
+    "/sqlalchemy/util/compat.py",
+    "/pymongo/lock.py",
+    "/pymongo/_asyncio_lock.py",
+];
+
 /// Queues that are told of.
 const MOST: usize = 32;
 
@@ -97,7 +120,7 @@ pub fn queues(graph: &Graph) -> Vec<Queue> {
     let mut queues: BTreeMap<(Scarce, Option<ObjectId>), Vec<usize>> = BTreeMap::new();
     for (at, task, _) in graph.each() {
         // Whoever waits for a thread waits for a pool of them: that is another matter.
-        let key = wanted(task).filter(|(_, object)| !is_thread_pool(graph, *object));
+        let key = wanted(graph, task).filter(|(_, object)| !is_thread_pool(graph, *object));
         if let Some(key) = key {
             queues.entry(key).or_default().push(at);
         }
@@ -106,11 +129,20 @@ pub fn queues(graph: &Graph) -> Vec<Queue> {
     queues.sort_by_key(|(_, waiters)| std::cmp::Reverse(waiters.len()));
     let queues = queues.into_iter().take(MOST);
     queues
-        .map(|((scarce, object), waiters)| Queue {
-            scarce,
-            object,
-            holders: holders(graph, object, &waiters),
-            waiters,
+        .map(|((scarce, object), waiters)| {
+            let (holders, known_by) = match (in_blocks(graph, object, &waiters), scarce) {
+                (none, Scarce::Connections(_)) if none.is_empty() => {
+                    (past_the_wait(graph, &waiters), KnownBy::Call)
+                }
+                (holders, _) => (holders, KnownBy::Block),
+            };
+            Queue {
+                scarce,
+                object,
+                waiters,
+                holders,
+                known_by,
+            }
         })
         .collect()
 }
@@ -120,8 +152,8 @@ fn is_thread_pool(graph: &Graph, object: Option<ObjectId>) -> bool {
 }
 
 /// What a task waits for, if it is scarce, and the object where it is one that all share.
-fn wanted(task: &Task) -> Option<(Scarce, Option<ObjectId>)> {
-    let wait = waits(task)?;
+fn wanted(graph: &Graph, task: &Task) -> Option<(Scarce, Option<ObjectId>)> {
+    let wait = end_of_wait_for(graph, task)?;
     let checkout = || checkout(task).map(Scarce::Connections);
     let (scarce, shared) = match &wait.on {
         WaitOn::Semaphore { free, .. } if free.is_some_and(|n| n <= 0) => {
@@ -150,14 +182,35 @@ fn wanted(task: &Task) -> Option<(Scarce, Option<ObjectId>)> {
     Some((scarce, wait.object.filter(|_| shared)))
 }
 
-/// The pool that this task waits in, where nothing but the standard library is further in.
+/// What a task waits for. `asyncio.wait_for` made a task of its own of what it was given until 3.12: what that one waits for.
+fn end_of_wait_for<'a>(graph: &'a Graph, task: &'a Task) -> Option<&'a Wait> {
+    let wait = waits(task)?;
+    let inner = match &wait.on {
+        WaitOn::Task { id } if task.frames.last().is_some_and(is_wait_for) => graph.task_of(*id),
+        _ => None,
+    };
+    let of_library = |inner: &&Task| inner.frames.iter().all(Frame::is_library);
+    inner.filter(of_library).map_or(Some(wait), waits)
+}
+
+fn is_wait_for(frame: &Frame) -> bool {
+    frame.file.ends_with("/asyncio/tasks.py") && short_name(frame) == "wait_for"
+}
+
+/// The pool that this task waits in, where nothing but the standard library and wrappers of it are further in.
 fn checkout(task: &Task) -> Option<&'static str> {
-    let packaged = |f: &&Frame| super::is_packaged(f);
-    let innermost = task.frames.iter().rev().find(packaged)?;
+    let (_, frame) = checkout_frame(task)?;
     let found = CHECKOUTS.iter().find(|(file, functions, _)| {
-        innermost.file.contains(file) && functions.contains(&short_name(innermost))
+        frame.file.contains(file) && functions.contains(&short_name(frame))
     });
     found.map(|(_, _, name)| *name)
+}
+
+/// The innermost frame of a package that is not a mere wrapper, and its position.
+fn checkout_frame(task: &Task) -> Option<(usize, &Frame)> {
+    let wraps = |f: &Frame| WRAPPERS.iter().any(|mark| f.file.contains(mark));
+    let mut frames = task.frames.iter().enumerate().rev();
+    frames.find(|(_, f)| super::is_packaged(f) && !wraps(f))
 }
 
 /// The application's frame whose `async with` the task waits to enter.
@@ -171,8 +224,14 @@ fn enters(task: &Task) -> Option<&Frame> {
 }
 
 /// Tasks that have what the others wait for: inside a block of the object itself, or of the class that a waiter wants to enter.
-fn holders(graph: &Graph, object: Option<ObjectId>, waiters: &[usize]) -> Vec<usize> {
-    let mut holders: Vec<usize> = object.into_iter().flat_map(|o| graph.holders(o)).collect();
+/// Who waits for a condition is inside its block too, and has nothing.
+fn in_blocks(graph: &Graph, object: Option<ObjectId>, waiters: &[usize]) -> Vec<usize> {
+    let holds = |at: &usize| {
+        let wait = graph.task(*at).and_then(waits);
+        !wait.is_some_and(|w| w.object == object && matches!(w.on, WaitOn::Condition { .. }))
+    };
+    let inside = object.into_iter().flat_map(|o| graph.holders(o));
+    let mut holders: Vec<usize> = inside.filter(holds).collect();
     let entering = waiters.iter().find_map(|at| {
         let task = graph.task(*at)?;
         let block = task.entered.iter().rev().find(|b| !b.holds)?;
@@ -189,6 +248,23 @@ fn holders(graph: &Graph, object: Option<ObjectId>, waiters: &[usize]) -> Vec<us
     holders.sort_unstable();
     holders.dedup();
     holders
+}
+
+/// Tasks that have called the same function of the library as a waiter, and stand elsewhere in it: with a connection, that is.
+fn past_the_wait(graph: &Graph, waiters: &[usize]) -> Vec<usize> {
+    let calls = |at: &usize| {
+        let task = graph.task(*at)?;
+        let (innermost, _) = own(task)?;
+        let (checkout, _) = checkout_frame(task)?;
+        task.frames.get(innermost + 1..checkout)
+    };
+    let Some(calls) = waiters.iter().find_map(calls) else {
+        return Vec::new();
+    };
+    let has = |task: &Task| calls.iter().any(|call| runs(task, call));
+    let others = graph.each().filter(|(at, ..)| !waiters.contains(at));
+    let past = others.filter(|(_, task, _)| waits(task).is_some() && has(task));
+    past.map(|(at, ..)| at).collect()
 }
 
 /// The class of every `@asynccontextmanager`: it says nothing of what it manages.

@@ -82,6 +82,10 @@ pub fn blocks(graph: &Graph, task: &Task) -> Vec<String> {
                 left => format!("gives up in {}", duration(left)),
             });
         }
+        if super::waits(task).is_some_and(|w| w.object == Some(block.object)) {
+            // Who waits for a condition has let go of it.
+            return None;
+        }
         let waiting = graph.waiting(block.object).len();
         (block.holds && waiting > 0).then(|| format!("holds {}, {waiting} waiting", block.class))
     };

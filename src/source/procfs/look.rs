@@ -142,6 +142,7 @@ impl Look<'_> {
             fds,
             connections: None,
             waits: None,
+            children: None,
             netns: self.netns(),
             accepting,
             cgroup: self.known.cgroup.shown(),

@@ -10,7 +10,8 @@
 use std::collections::HashMap;
 
 use crate::snapshot::{
-    Connection, Moment, Process, ProcessKey, ProcessState, Syscall, Thread, ThreadWait, WaitTarget,
+    Child, Connection, Moment, Process, ProcessKey, ProcessState, Syscall, Thread, ThreadWait,
+    WaitTarget,
 };
 use crate::source::netns::by_inode::Datagram;
 use crate::source::sock_diag::single::{TcpNow, UnixPeer};
@@ -112,6 +113,11 @@ impl WaitReader {
     pub fn retain(&mut self, wanted: &dyn Fn(ProcessKey) -> bool) {
         self.known.retain(|key, _| wanted(*key));
     }
+}
+
+/// The processes that one has started, the first few of them.
+pub fn children(pid: u32) -> Vec<Child> {
+    parties::children(pid, None)
 }
 
 /// A page fault that hangs, or a call that changes the memory map, may keep whoever reads that memory.

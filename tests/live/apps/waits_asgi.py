@@ -101,6 +101,28 @@ async def import_rates():
     await asyncio.get_running_loop().run_in_executor(None, subprocess.run, ["sleep", "900"])
 
 
+async def migrate_schema():
+    process = await asyncio.create_subprocess_exec("sleep", "900", stdout=asyncio.subprocess.PIPE)
+    await process.communicate()
+
+
+async def load_plugins():
+    process = await asyncio.create_subprocess_shell("sleep 900; true", stdout=asyncio.subprocess.PIPE)
+    await process.stdout.readline()
+
+
+async def open_features():
+    os.mkfifo(AT)
+    # `open` is C: no line of this file is on the thread that waits.
+    await asyncio.get_running_loop().run_in_executor(None, open, AT)
+
+
+async def ask_passphrase():
+    questions, _answers = os.pipe()
+    os.dup2(questions, 0)
+    await asyncio.get_running_loop().run_in_executor(None, input, "passphrase? ")
+
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await receive()

@@ -10,6 +10,7 @@ use crate::source::intent::{IntentReader, Search};
 use crate::source::procfs::{Depth, ProcError};
 use crate::source::python::{StackAnswer, StackError};
 use crate::source::sampler::NOT_READ_YET;
+use crate::source::sampler::children::Children;
 
 /// A process that is looked at: Python, or above a Python one.
 pub struct Entry {
@@ -22,6 +23,8 @@ pub struct Entry {
     pub(super) files_marks: Vec<(u32, u64, u64)>,
     /// What its threads wait for, while it is looked at closely.
     pub waits: Option<Arc<Vec<ThreadWait>>>,
+    /// Its children, while a coroutine of it may wait for one.
+    pub children: Children,
     /// Somebody has opened a socket that listens since the descriptors were listed.
     pub(super) sockets_moved: bool,
     /// Other sockets listen than when it was read: who accepts has to be asked again.
@@ -54,6 +57,7 @@ impl Entry {
             files_at: Moment(0),
             files_marks: Vec::new(),
             waits: None,
+            children: Children::default(),
             sockets_moved: false,
             listeners_moved: false,
             stirred_at: Moment(0),
@@ -169,6 +173,7 @@ impl Entry {
         process.python.clone_from(&self.python);
         process.connections = connections.cloned();
         process.waits.clone_from(&self.waits);
+        process.children.clone_from(&self.children.list);
         let record = Arc::new(process);
         self.record = Some(record.clone());
         record
