@@ -75,8 +75,17 @@ fn is_server(server: &Server, target: &Target) -> bool {
                 .iter()
                 .any(|m| is_process(&m.process, target))
                 || matches!(target, Target::Pid(pid) if *pid == server.root.pid)
+                || was_started_by(server, target)
         }
     }
+}
+
+/// Started by a process that is none of its own: a shell's loop, a supervisor, a test. Init starts everything.
+fn was_started_by(server: &Server, target: &Target) -> bool {
+    let root = server.members.first();
+    root.is_some_and(
+        |root| matches!(target, Target::Pid(pid) if *pid > 1 && *pid == root.process.ppid),
+    )
 }
 
 /// True if a socket that the target names is there, whoever holds it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 mod describe;
 mod gone;
+mod launcher;
 mod record;
 mod rest;
 
@@ -52,13 +53,13 @@ impl Analyst {
                 Some(record) if record.root.key != family.root.key => {
                     record.note_members(family, snapshot, &self.history);
                 }
-                _ => servers.push(self.describe(id, family, snapshot)),
+                _ => servers.push(self.describe(id, family, snapshot, &rest)),
             }
         }
         servers.extend(self.gone(snapshot));
         servers.sort_by_key(|s| (s.root.start_time, s.root.pid));
         self.forget(snapshot.at);
-        let outsiders = self.outsiders(rest);
+        let outsiders = self.outsiders(launcher::left_out(rest, &servers));
         let attention = self.attention(&servers, snapshot.at);
         let unknown_holders = self.unknown_holders(&servers, snapshot);
         Diagnosis {

@@ -124,14 +124,16 @@ impl Sorter<'_> {
             return;
         };
         let parent_kind = family.kind;
-        if let Intent::Serves(kind) = intent
-            && kind != parent_kind
-            && process.cmdline != family.root.cmdline
-        {
-            return self.found(process, kind);
-        }
-        if let Some(kind) = self.kind_apart(process, home, traits) {
-            return self.found(process, kind);
+        if !self.is_reloaded(process, home, intent) {
+            if let Intent::Serves(kind) = intent
+                && (kind != parent_kind || self.is_launched(process, home))
+                && process.cmdline != family.root.cmdline
+            {
+                return self.found(process, kind);
+            }
+            if let Some(kind) = self.kind_apart(process, home, traits) {
+                return self.found(process, kind);
+            }
         }
         let role = self.child_role(process, home, intent);
         self.join(process, home, role);
@@ -142,6 +144,39 @@ impl Sorter<'_> {
         if let Some(family) = self.families.get_mut(home) {
             family.members.push((process.clone(), role));
         }
+    }
+
+    /// True if a reloader has started it: that is the server, whatever else it is.
+    fn is_reloaded(&self, process: &Process, home: usize, intent: Intent) -> bool {
+        let helps = matches!(intent, Intent::Helper(Helper::Tracker) | Intent::Works);
+        let root = self.families.get(home).map(|family| &family.root);
+        let reloads = |root: &Arc<Process>| {
+            let traits = self.traits(root);
+            traits.reloads && traits.supervises
+        };
+        !helps
+            && root.is_some_and(|root| {
+                let parent = self.python_parent(process);
+                reloads(root) && parent.is_some_and(|parent| parent.key == root.key)
+            })
+    }
+
+    /// True if a program that serves by itself has started another one of the same kind by its name.
+    fn is_launched(&self, process: &Process, home: usize) -> bool {
+        let Some(root) = self.families.get(home).map(|family| &family.root) else {
+            return false;
+        };
+        let traits = self.traits(root);
+        let plain = traits.intent == Intent::Unknown && !traits.supervises && !traits.reloads;
+        plain && !has_title(process) && !self.shares(process, &[root])
+    }
+
+    /// True if the process has a socket that one of the others has, too.
+    fn shares(&self, process: &Process, others: &[&Arc<Process>]) -> bool {
+        let held = self.sockets.held_by(process);
+        let theirs = |other: &&Arc<Process>| self.sockets.held_by(other);
+        let mut theirs = others.iter().flat_map(theirs);
+        theirs.any(|l| held.iter().any(|own| own.inode == l.inode))
     }
 
     /// The kind of a server that another one has started as a program of its own (a manager with a control port and what it
@@ -157,11 +192,7 @@ impl Sorter<'_> {
         if traits.intent != Intent::Unknown || same_program {
             return None;
         }
-        let held = self.sockets.held_by(process);
-        let theirs = [self.sockets.held_by(root), self.sockets.held_by(parent)].concat();
-        let shares = held
-            .iter()
-            .any(|l| theirs.iter().any(|other| other.inode == l.inode));
+        let shares = self.shares(process, &[root, parent]);
         (!shares).then(|| self.own_kind(process, traits)).flatten()
     }
 
@@ -206,7 +237,11 @@ impl Sorter<'_> {
         let same_line = process.cmdline == family.root.cmdline || process.cmdline.is_empty();
         let spawned =
             intent == Intent::Helper(Helper::Spawned) || matches!(intent, Intent::Serves(_));
-        let alike = same_line || spawned || retitled(process, family.kind) || traits.kind.is_some();
+        let alike = same_line
+            || spawned
+            || self.is_reloaded(process, home, intent)
+            || retitled(process, family.kind)
+            || traits.kind.is_some();
         if accepts || of_supervisor && alike {
             Role::Worker
         } else {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::record::Record;
-use super::{Analyst, empty_server};
+use super::{Analyst, empty_server, launcher};
 use crate::diagnosis::family::Family;
 use crate::diagnosis::history::History;
 use crate::diagnosis::phase::{Evidence, Whole, works};
 use crate::diagnosis::rule::{self, Case};
 use crate::diagnosis::{
-    Code, Member, Phase, Role, Server, ServerListener, Standing, crashes, draining, ended_thread,
-    log, sockets, timeouts, why,
+    Code, Member, Phase, Role, Server, ServerListener, crashes, draining, ended_thread, log,
+    sockets, timeouts, why,
 };
 use crate::snapshot::{ListenerState, Moment, Process, ProcessKey, Snapshot};
 
@@ -31,6 +31,7 @@ impl Analyst {
         id: ProcessKey,
         family: &Family,
         snapshot: &Snapshot,
+        outsiders: &[Arc<Process>],
     ) -> Arc<Server> {
         let at = snapshot.at;
         let listeners = sockets::of(family, snapshot, &self.history);
@@ -67,7 +68,9 @@ impl Analyst {
         record.has_served |= has_served(family, history);
         let mut server = record.draft(id, family, listeners, at);
         server.members = record.members(family, &phases, history, at);
-        server.members.extend(restarter(id, family, snapshot));
+        server
+            .members
+            .extend(launcher::of(id, family, snapshot, outsiders));
         let deaths = Deaths::of(&server, history, at);
         let whole = Whole {
             members: &phases,
@@ -208,24 +211,6 @@ fn may_be_replaced(server: &Server, history: &History, at: Moment) -> bool {
     let working = |m: &&Member| works(m.role) && !m.process.has_ended();
     let mut workers = others.iter().filter(working).peekable();
     workers.peek().is_some() && workers.all(late)
-}
-
-/// Whoever starts the server again when it ends, once it has been seen to do so: a shell's loop, a process supervisor.
-/// Init is left out: it starts everything.
-fn restarter(id: ProcessKey, family: &Family, snapshot: &Snapshot) -> Option<Member> {
-    let parent = snapshot.process(family.root.ppid)?;
-    let restarts = id != family.root.key && parent.key.pid > 1 && !parent.is_python();
-    restarts.then(|| Member {
-        process: parent.clone(),
-        role: Role::Supervisor,
-        phase: Phase::NotAServer,
-        since: parent.started,
-        cpu_percent: None,
-        fd_growth: Vec::new(),
-        same_frame_s: None,
-        standing: Standing::default(),
-        exit: None,
-    })
 }
 
 /// Boot phases began with the process itself, where the server has one that is in them.
