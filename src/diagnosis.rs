@@ -89,6 +89,8 @@ pub struct Server {
     /// True if somebody has died at boot or was killed a moment ago, or may have been, or the server has begun to shut
     /// down, and it cannot be told yet whether that goes on.
     pub unsettled: bool,
+    /// Pids of the processes above its root, nearest first, without init.
+    pub above: Vec<u32>,
 }
 
 impl Server {

@@ -12,12 +12,10 @@ pub fn select(diagnosis: Diagnosis, targets: &[Target]) -> Diagnosis {
         return diagnosis;
     }
     let wanted = |matches: &dyn Fn(&Target) -> bool| targets.iter().any(matches);
+    let servers = diagnosis.servers.iter();
+    let selected = servers.filter(|s| wanted(&|t| is_meant(s, t, &diagnosis)));
     Diagnosis {
-        servers: diagnosis
-            .servers
-            .into_iter()
-            .filter(|s| wanted(&|t| is_server(s, t)))
-            .collect(),
+        servers: selected.cloned().collect(),
         outsiders: diagnosis
             .outsiders
             .into_iter()
@@ -31,7 +29,7 @@ pub fn select(diagnosis: Diagnosis, targets: &[Target]) -> Diagnosis {
 /// The targets that select nothing.
 pub fn unmatched<'a>(diagnosis: &Diagnosis, targets: &'a [Target]) -> Vec<&'a Target> {
     let found = |t: &Target| {
-        diagnosis.servers.iter().any(|s| is_server(s, t))
+        diagnosis.servers.iter().any(|s| is_meant(s, t, diagnosis))
             || diagnosis
                 .outsiders
                 .iter()
@@ -60,6 +58,13 @@ pub fn choices(diagnosis: &Diagnosis) -> Vec<String> {
         .collect()
 }
 
+/// The pid of a process of no server stands for those that it has started: a shell, a supervisor, a test.
+fn is_meant(server: &Server, target: &Target, diagnosis: &Diagnosis) -> bool {
+    let started = |pid: &u32| server.above.contains(pid);
+    let in_none = || !diagnosis.servers.iter().any(|s| is_server(s, target));
+    is_server(server, target) || matches!(target, Target::Pid(pid) if started(pid)) && in_none()
+}
+
 fn is_server(server: &Server, target: &Target) -> bool {
     match target {
         Target::Port(_) | Target::Path(_) => {
@@ -75,17 +80,8 @@ fn is_server(server: &Server, target: &Target) -> bool {
                 .iter()
                 .any(|m| is_process(&m.process, target))
                 || matches!(target, Target::Pid(pid) if *pid == server.root.pid)
-                || was_started_by(server, target)
         }
     }
-}
-
-/// Started by a process that is none of its own: a shell's loop, a supervisor, a test. Init starts everything.
-fn was_started_by(server: &Server, target: &Target) -> bool {
-    let root = server.members.first();
-    root.is_some_and(
-        |root| matches!(target, Target::Pid(pid) if *pid > 1 && *pid == root.process.ppid),
-    )
 }
 
 /// True if a socket that the target names is there, whoever holds it.

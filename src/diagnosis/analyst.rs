@@ -137,6 +137,7 @@ fn empty_server(id: ProcessKey, family: &Family, at: Moment) -> Server {
         exits: VecDeque::new(),
         exits_total: 0,
         tcp_rates: None,
+        above: Vec::new(),
         unsettled: false,
     }
 }

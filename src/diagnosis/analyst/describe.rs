@@ -71,6 +71,7 @@ impl Analyst {
         server
             .members
             .extend(launcher::of(id, family, snapshot, outsiders));
+        server.above = launcher::ancestors(&family.root, snapshot);
         let deaths = Deaths::of(&server, history, at);
         let whole = Whole {
             members: &phases,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Analyst, GONE_SHOWN_S, launcher};
+use super::{Analyst, GONE_SHOWN_S};
 use crate::diagnosis::rule::{self, Case};
 use crate::diagnosis::{Member, Phase, Server, crashes, why};
 use crate::snapshot::Snapshot;
@@ -54,7 +54,7 @@ impl Analyst {
             let launches: Vec<bool> = server
                 .members
                 .iter()
-                .map(|m| launcher::is_one(m, &server) && lives(m, snapshot))
+                .map(|m| server.is_launcher(m) && lives(m, snapshot))
                 .collect();
             for (member, launches) in server.members.iter_mut().zip(launches) {
                 if launches {

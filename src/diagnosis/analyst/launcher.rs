@@ -9,6 +9,8 @@ use crate::snapshot::{Activity, Frame, Process, ProcessKey, Snapshot, Stack, sys
 
 /// Shells and the like that stand between a launcher and what it has started.
 const BETWEEN: usize = 3;
+/// Generations: nobody nests deeper on purpose.
+const DEPTH: usize = 32;
 
 /// The launcher of a server, once it has been seen to start it again, or while it waits for it to end. Init is left out: it
 /// starts everything. A Python process that serves by itself is the business of its own server.
@@ -63,10 +65,21 @@ fn waits_for_child(main: &Stack) -> bool {
     by_kernel || main.leaf().is_some_and(of_subprocess)
 }
 
-/// True if a member of a server is its launcher.
-pub(super) fn is_one(member: &Member, server: &Server) -> bool {
-    let root = server.members.first().map(|root| root.process.key);
-    member.role == Role::Supervisor && Some(member.process.key) != root
+impl Server {
+    /// True if a member is none of its processes, but has started it.
+    pub fn is_launcher(&self, member: &Member) -> bool {
+        let root = self.members.first().map(|root| root.process.key);
+        member.role == Role::Supervisor && Some(member.process.key) != root
+    }
+}
+
+/// Pids of all that stand above a process, nearest first, without init.
+pub(super) fn ancestors(process: &Process, snapshot: &Snapshot) -> Vec<u32> {
+    let above = |pid: &u32| snapshot.process(*pid).map(|p| p.ppid);
+    std::iter::successors(Some(process.ppid), above)
+        .take_while(|pid| *pid > 1)
+        .take(DEPTH)
+        .collect()
 }
 
 /// Those of no server, without those that have launched one which is there.
@@ -75,7 +88,7 @@ pub(super) fn left_out(rest: Vec<Arc<Process>>, servers: &[Arc<Server>]) -> Vec<
         let lives = |server: &&Arc<Server>| server.phase != Phase::Exited;
         servers.iter().filter(lives).any(|server| {
             let mut members = server.members.iter();
-            members.any(|m| m.process.key == process.key && is_one(m, server))
+            members.any(|m| m.process.key == process.key && server.is_launcher(m))
         })
     };
     rest.into_iter().filter(|p| !launches(p)).collect()
