@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cli::Target;
-use crate::diagnosis::{Diagnosis, Member, Outsider, Server, kind};
+use crate::diagnosis::{Diagnosis, Member, Outsider, Role, Server, kind};
 use crate::snapshot::{Listener, Process, Snapshot};
 
 /// What is left of a diagnosis when only the targets are wanted; all of it where there are none.
@@ -58,11 +58,16 @@ pub fn choices(diagnosis: &Diagnosis) -> Vec<String> {
         .collect()
 }
 
-/// The pid of a process of no server stands for those that it has started: a shell, a supervisor, a test.
+/// The pid of a process that serves nobody itself stands for the servers that it has started, too: a shell, a supervisor, a
+/// test, whether or not it helps another server.
 fn is_meant(server: &Server, target: &Target, diagnosis: &Diagnosis) -> bool {
     let started = |pid: &u32| server.above.contains(pid);
-    let in_none = || !diagnosis.servers.iter().any(|s| is_server(s, target));
-    is_server(server, target) || matches!(target, Target::Pid(pid) if started(pid)) && in_none()
+    let serves = |m: &Member| m.role != Role::Helper && is_process(&m.process, target);
+    let of_another = || {
+        let mut others = diagnosis.servers.iter();
+        others.any(|s| s.members.iter().any(|m| serves(m) && !s.is_launcher(m)))
+    };
+    is_server(server, target) || matches!(target, Target::Pid(pid) if started(pid)) && !of_another()
 }
 
 fn is_server(server: &Server, target: &Target) -> bool {

@@ -47,13 +47,14 @@ impl Analyst {
             .iter()
             .map(|f| self.identify(f, snapshot))
             .collect();
+        let serve_nobody = launcher::who_serve_nobody(&rest, &families);
         for (id, family) in ids.into_iter().zip(&families) {
             // A root that is dead and not reaped may have a successor already, which is the server now.
             match self.cases.get_mut(&id) {
                 Some(record) if record.root.key != family.root.key => {
                     record.note_members(family, snapshot, &self.history);
                 }
-                _ => servers.push(self.describe(id, family, snapshot, &rest)),
+                _ => servers.push(self.describe(id, family, snapshot, &serve_nobody)),
             }
         }
         servers.extend(self.gone(snapshot));

@@ -1,5 +1,6 @@
 //! One server as it is now: its sockets, the phases of its processes and its own, what is wrong with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::record::Record;
@@ -31,7 +32,7 @@ impl Analyst {
         id: ProcessKey,
         family: &Family,
         snapshot: &Snapshot,
-        outsiders: &[Arc<Process>],
+        serve_nobody: &BTreeSet<ProcessKey>,
     ) -> Arc<Server> {
         let at = snapshot.at;
         let listeners = sockets::of(family, snapshot, &self.history);
@@ -70,7 +71,7 @@ impl Analyst {
         server.members = record.members(family, &phases, history, at);
         server
             .members
-            .extend(launcher::of(id, family, snapshot, outsiders));
+            .extend(launcher::of(id, family, snapshot, serve_nobody));
         server.above = launcher::ancestors(&family.root, snapshot);
         let deaths = Deaths::of(&server, history, at);
         let whole = Whole {

@@ -1,6 +1,7 @@
 //! Who has started a server, and starts it again when it ends: a shell's loop, a process supervisor, a script of the project's
 //! own. It is none of the server's processes, and stands beside them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::diagnosis::family::Family;
@@ -18,7 +19,7 @@ pub(super) fn of(
     id: ProcessKey,
     family: &Family,
     snapshot: &Snapshot,
-    outsiders: &[Arc<Process>],
+    serve_nobody: &BTreeSet<ProcessKey>,
 ) -> Option<Member> {
     let parent = snapshot.process(family.root.ppid)?;
     let restarts = id != family.root.key;
@@ -26,7 +27,7 @@ pub(super) fn of(
         true => parent,
         false => who_waits(parent, snapshot)?,
     };
-    let serves = launcher.is_python() && !outsiders.iter().any(|o| o.key == launcher.key);
+    let serves = launcher.is_python() && !serve_nobody.contains(&launcher.key);
     (launcher.key.pid > 1 && !serves).then(|| Member {
         process: launcher.clone(),
         role: Role::Supervisor,
@@ -71,6 +72,14 @@ impl Server {
         let root = self.members.first().map(|root| root.process.key);
         member.role == Role::Supervisor && Some(member.process.key) != root
     }
+}
+
+/// Python processes that serve nobody themselves: those of no server, and helpers.
+pub(super) fn who_serve_nobody(rest: &[Arc<Process>], families: &[Family]) -> BTreeSet<ProcessKey> {
+    let members = families.iter().flat_map(|family| &family.members);
+    let helpers = members.filter(|(_, role)| *role == Role::Helper);
+    let helpers = helpers.map(|(process, _)| process.key);
+    helpers.chain(rest.iter().map(|p| p.key)).collect()
 }
 
 /// Pids of all that stand above a process, nearest first, without init.
