@@ -6,11 +6,11 @@
 //! only waits for other threads. Source files are read, never run; what is not a plain file, or is large, is left alone. A call
 //! in a branch that may not be taken is no evidence.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::snapshot::{Intent, Moment, ProcessKey, Reach, ServerThread, Stack};
@@ -30,7 +30,9 @@ const FILES: usize = 256;
 #[derive(Debug, Default)]
 pub struct IntentReader {
     searcher: Option<(SyncSender<Search>, Receiver<Answer>)>,
-    /// Searches since results were last taken.
+    /// Searches that are not handed over yet.
+    waiting: VecDeque<Search>,
+    /// How many have come since results were last taken.
     fresh: usize,
     threads: BTreeMap<ProcessKey, ServerThread>,
 }
@@ -56,8 +58,11 @@ pub type Found = (ProcessKey, Option<Intent>);
 /// The same, and the thread that was started to serve.
 type Answer = (Found, Option<ServerThread>);
 
-/// Searches that may wait; more are turned away and come again when the stack has moved.
+/// Searches that are handed over at once.
 const QUEUE: usize = 64;
+/// Searches that may wait: on a machine full of Python the first look has one for each. More are turned away, and come again
+/// when the stack has moved.
+const WAITING: usize = 4096;
 /// A file that is at hand is read and searched in a fraction of this.
 const BLINK: Duration = Duration::from_millis(20);
 
@@ -67,29 +72,44 @@ impl IntentReader {
         if self.searcher.is_none() {
             self.searcher = start().ok();
         }
-        let queued = self
-            .searcher
-            .as_ref()
-            .is_some_and(|(sender, _)| sender.try_send(search).is_ok());
-        self.fresh += usize::from(queued);
-        queued
+        let room = self.searcher.is_some() && self.waiting.len() < WAITING;
+        if room {
+            self.waiting.push_back(search);
+            self.fresh += 1;
+            self.hand_over();
+        }
+        room
+    }
+
+    fn hand_over(&mut self) {
+        let Some((sender, _)) = &self.searcher else {
+            return;
+        };
+        while let Some(search) = self.waiting.pop_front() {
+            if let Err(TrySendError::Full(search)) = sender.try_send(search) {
+                self.waiting.push_front(search);
+                return;
+            }
+        }
     }
 
     /// Results that have come in since. Those of the searches that were queued a moment ago are worth a blink: the last look may
     /// be the only one at a stack. What takes longer comes with a later look.
     pub fn found(&mut self) -> Vec<Found> {
         let until = Instant::now() + BLINK;
+        let fresh = std::mem::take(&mut self.fresh);
         let mut results: Vec<Answer> = Vec::new();
-        if let Some((_, found)) = &self.searcher {
+        loop {
+            self.hand_over();
+            let Some((_, found)) = &self.searcher else {
+                break;
+            };
             results.extend(found.try_iter());
-            let fresh = std::mem::take(&mut self.fresh);
-            while results.len() < fresh {
-                let left = until.saturating_duration_since(Instant::now());
-                let Ok(answer) = found.recv_timeout(left) else {
-                    break;
-                };
-                results.push(answer);
+            let left = until.saturating_duration_since(Instant::now());
+            if results.len() >= fresh || left.is_zero() {
+                break;
             }
+            results.extend(found.recv_timeout(left));
         }
         let note = |((key, intent), thread): Answer| {
             match thread {

@@ -17,4 +17,5 @@ mod limits;
 mod logs;
 mod outsiders;
 mod pythons;
+mod roots;
 mod waiting;

@@ -7,11 +7,11 @@ use super::record::Record;
 use super::{Analyst, empty_server, launcher};
 use crate::diagnosis::family::Family;
 use crate::diagnosis::history::History;
-use crate::diagnosis::phase::{Evidence, Whole, works};
+use crate::diagnosis::phase::{Evidence, Whole, loop_blocked_s, works};
 use crate::diagnosis::rule::{self, Case};
 use crate::diagnosis::{
-    Code, Member, Phase, Role, Server, ServerListener, crashes, draining, ended_thread, log,
-    sockets, timeouts, why,
+    Code, Member, Phase, Role, Server, ServerListener, Thresholds, crashes, draining, ended_thread,
+    log, sockets, timeouts, why,
 };
 use crate::snapshot::{ListenerState, Moment, Process, ProcessKey, Snapshot};
 
@@ -23,6 +23,8 @@ const UNSETTLED_S: f64 = 10.0;
 const LATE_S: f64 = 3.0;
 /// A shutdown that has gone on for so long either has a finding or does not get one.
 const SHUTDOWN_S: f64 = 4.0;
+/// A loop that has not turned for so long may be blocked.
+const HELD_S: f64 = 0.5;
 /// A worker that is older than this has not just taken another one's place.
 const YOUNG_S: f64 = 15.0;
 
@@ -101,7 +103,8 @@ impl Analyst {
             || deaths == Deaths::None && may_be_replaced(&server, history, at)
             || may_be_killed(record, &server, history, at)
             || may_be_shutting_down(&server, at);
-        server.unsettled = unsettled && phase != Phase::Serving;
+        server.unsettled = unsettled && phase != Phase::Serving
+            || may_be_blocked(&server, history, &self.thresholds);
         record.log_findings(&server.findings, at);
         server.finding_log.clone_from(&record.finding_log);
         server.why = why::sentence(&server, at);
@@ -187,6 +190,17 @@ fn may_be_killed(record: &Record, server: &Server, history: &History, at: Moment
     let workers = server.members.iter().filter(|m| works(m.role));
     let mut tracks = workers.filter_map(|m| history.tracks.get(&m.process.key));
     !told && (killed || tracks.any(|t| timeouts::is_near(&record.root, server.kind, t, at)))
+}
+
+/// True if a loop has not turned for a while, and it cannot be told yet whether it will.
+fn may_be_blocked(server: &Server, history: &History, thresholds: &Thresholds) -> bool {
+    let workers = server.members.iter().filter(|m| works(m.role));
+    let held_s = |m: &Member| {
+        let track = history.tracks.get(&m.process.key)?;
+        loop_blocked_s(&m.process, track).filter(|_| track.has_accepted)
+    };
+    let mut held = workers.filter_map(held_s);
+    held.any(|s| (HELD_S..thresholds.loop_blocked_s).contains(&s))
 }
 
 /// True if a shutdown was first seen a moment ago, and what it waits for, if for anything, is not told yet.

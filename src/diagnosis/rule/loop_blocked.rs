@@ -17,7 +17,8 @@ pub(super) fn examine(case: &Case) -> Verdict {
     };
     let waiting = case.depth().unwrap_or(0);
     // Who waits for the loop: in the queue, or with bytes that it has not read.
-    let unread = track.unread_for(case.thresholds.loop_blocked_s, case.at);
+    let unread_s = case.thresholds.loop_blocked_s / 2.0;
+    let unread = track.unread_for(unread_s, case.at);
     let grave = waiting > 0 || unread > 0 || held >= case.thresholds.loop_blocked_critical_s;
     let severity = if grave {
         Severity::Critical
@@ -56,7 +57,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         let connections = super::count(unread, "connection");
         found.evidence.push(format!(
             "{connections} of clients with bytes that nobody has read for {} or longer (sock_diag)",
-            duration(case.thresholds.loop_blocked_s)
+            duration(unread_s)
         ));
     }
     if let Some(cpu) = track.cpu_percent() {
