@@ -161,14 +161,18 @@ impl Sorter<'_> {
             })
     }
 
-    /// True if a program that serves by itself has started another one of the same kind by its name.
+    /// True if a script has started a server of the same kind as the one that it is, or helps, by its name.
     fn is_launched(&self, process: &Process, home: usize) -> bool {
-        let Some(root) = self.families.get(home).map(|family| &family.root) else {
+        let root = self.families.get(home).map(|family| &family.root);
+        let (Some(root), Some(parent)) = (root, self.python_parent(process)) else {
             return false;
         };
-        let traits = self.traits(root);
-        let plain = traits.intent == Intent::Unknown && !traits.supervises && !traits.reloads;
-        plain && !has_title(process) && !self.shares(process, &[root])
+        let traits = self.traits(parent);
+        let script = traits.intent == Intent::Unknown
+            && !(traits.supervises || traits.reloads || traits.orphan)
+            && !has_title(parent)
+            && (parent.key == root.key || parent.cmdline != root.cmdline);
+        script && !has_title(process) && !self.shares(process, &[root, parent])
     }
 
     /// True if the process has a socket that one of the others has, too.
