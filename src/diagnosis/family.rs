@@ -8,7 +8,12 @@ use super::history::History;
 use super::kind::{Helper, Intent};
 use super::traits::Traits;
 use super::{Kind, Role};
-use crate::snapshot::{Listener, ListenerState, Process, ProcessKey, Snapshot};
+use crate::snapshot::{Listener, Process, ProcessKey, Snapshot};
+
+mod apart;
+mod held;
+
+use held::Sockets;
 
 /// The processes of one server, root first.
 #[derive(Debug, Clone)]
@@ -49,31 +54,6 @@ pub fn families(snapshot: &Snapshot, history: &History) -> (Vec<Family>, Vec<Arc
         settle_roles(family, traits);
     }
     (families, rest)
-}
-
-/// Sockets that listen, by namespace and inode.
-struct Sockets<'a> {
-    listening: BTreeMap<(u64, u64), &'a Listener>,
-}
-
-impl<'a> Sockets<'a> {
-    fn of(snapshot: &'a Snapshot) -> Self {
-        let listening = snapshot
-            .netns
-            .iter()
-            .flat_map(|ns| ns.listeners.iter().map(|l| ((ns.inode, l.inode), l)))
-            .filter(|(_, l)| l.state == ListenerState::Listening)
-            .collect();
-        Self { listening }
-    }
-
-    fn held_by(&self, process: &Process) -> Vec<&'a Listener> {
-        let (Some(netns), Some(fds)) = (process.netns, &process.fds) else {
-            return Vec::new();
-        };
-        let find = |inode: &u64| self.listening.get(&(netns, *inode)).copied();
-        fds.sockets.iter().filter_map(find).collect()
-    }
 }
 
 struct Sorter<'a> {
@@ -144,60 +124,6 @@ impl Sorter<'_> {
         if let Some(family) = self.families.get_mut(home) {
             family.members.push((process.clone(), role));
         }
-    }
-
-    /// True if a reloader has started it: that is the server, whatever else it is.
-    fn is_reloaded(&self, process: &Process, home: usize, intent: Intent) -> bool {
-        let helps = matches!(intent, Intent::Helper(Helper::Tracker) | Intent::Works);
-        let root = self.families.get(home).map(|family| &family.root);
-        let reloads = |root: &Arc<Process>| {
-            let traits = self.traits(root);
-            traits.reloads && traits.supervises
-        };
-        !helps
-            && root.is_some_and(|root| {
-                let parent = self.python_parent(process);
-                reloads(root) && parent.is_some_and(|parent| parent.key == root.key)
-            })
-    }
-
-    /// True if a script has started a server of the same kind as the one that it is, or helps, by its name.
-    fn is_launched(&self, process: &Process, home: usize) -> bool {
-        let root = self.families.get(home).map(|family| &family.root);
-        let (Some(root), Some(parent)) = (root, self.python_parent(process)) else {
-            return false;
-        };
-        let traits = self.traits(parent);
-        let script = traits.intent == Intent::Unknown
-            && !(traits.supervises || traits.reloads || traits.orphan)
-            && !has_title(parent)
-            && (parent.key == root.key || parent.cmdline != root.cmdline);
-        script && !has_title(process) && !self.shares(process, &[root, parent])
-    }
-
-    /// True if the process has a socket that one of the others has, too.
-    fn shares(&self, process: &Process, others: &[&Arc<Process>]) -> bool {
-        let held = self.sockets.held_by(process);
-        let theirs = |other: &&Arc<Process>| self.sockets.held_by(other);
-        let mut theirs = others.iter().flat_map(theirs);
-        theirs.any(|l| held.iter().any(|own| own.inode == l.inode))
-    }
-
-    /// The kind of a server that another one has started as a program of its own (a manager with a control port and what it
-    /// runs): another command line, and no socket of those above it.
-    fn kind_apart(&self, process: &Process, home: usize, traits: Traits) -> Option<Kind> {
-        let root = &self.families.get(home)?.root;
-        let parent = self.python_parent(process)?;
-        let same_program = process.cmdline.is_empty()
-            || process.cmdline == root.cmdline
-            || process.cmdline == parent.cmdline
-            || traits.orphan
-            || has_title(process);
-        if traits.intent != Intent::Unknown || same_program {
-            return None;
-        }
-        let shares = self.shares(process, &[root, parent]);
-        (!shares).then(|| self.own_kind(process, traits)).flatten()
     }
 
     /// Where a worker belongs whose master has died: with another orphan of that master, which holds the same socket.

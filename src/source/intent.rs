@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::snapshot::{Intent, Moment, ProcessKey, Reach, ServerThread, Stack};
+use crate::snapshot::{Frame, Intent, Moment, ProcessKey, Reach, ServerThread, Stack};
 
 mod call;
 mod launch;
@@ -63,9 +63,6 @@ const QUEUE: usize = 64;
 /// Searches that may wait: on a machine full of Python the first look has one for each. More are turned away, and come again
 /// when the stack has moved.
 const WAITING: usize = 4096;
-/// A file that is at hand is read and searched in a fraction of this.
-const BLINK: Duration = Duration::from_millis(20);
-
 impl IntentReader {
     /// Queues a search; false if there is no room. Never blocks.
     pub fn search(&mut self, search: Search) -> bool {
@@ -93,10 +90,10 @@ impl IntentReader {
         }
     }
 
-    /// Results that have come in since. Those of the searches that were queued a moment ago are worth a blink: the last look may
-    /// be the only one at a stack. What takes longer comes with a later look.
-    pub fn found(&mut self) -> Vec<Found> {
-        let until = Instant::now() + BLINK;
+    /// Results that have come in since. Those of the searches that were queued a moment ago are waited for as long as there is
+    /// patience: the last look may be the only one at a stack. What takes longer comes with a later look.
+    pub fn found(&mut self, patience: Duration) -> Vec<Found> {
+        let until = Instant::now() + patience;
         let fresh = std::mem::take(&mut self.fresh);
         let mut results: Vec<Answer> = Vec::new();
         loop {
@@ -169,10 +166,9 @@ impl Sources {
         if is_past_its_end(&search.stack) {
             return self.of_script(search, Reach::Behind);
         }
-        match search.stack.frames.iter().any(|f| !f.is_library()) {
-            true => self.ahead(search),
-            // Nothing of its own runs yet.
-            false => self.of_script(search, Reach::Ahead),
+        match is_newborn(search) {
+            true => self.of_script(search, Reach::Ahead),
+            false => self.ahead(search),
         }
     }
 
@@ -278,6 +274,17 @@ fn script(cmdline: &[String]) -> Option<&str> {
     first.ends_with(".py").then_some(first)
 }
 
+/// True if the interpreter itself is still at work, and has not come to the script: it imports `site`, and what that needs.
+fn is_newborn(search: &Search) -> bool {
+    let frames = &search.stack.frames;
+    let of_script = |script: &str| {
+        let name = script.rsplit('/').next().unwrap_or(script);
+        frames.iter().any(|f| f.file.ends_with(name))
+    };
+    let imports = |f: &Frame| f.file.contains("importlib._bootstrap");
+    frames.first().is_some_and(imports) && !script(&search.cmdline).is_some_and(of_script)
+}
+
 /// True if the main thread stands below what the interpreter calls at its exit, and in nothing that the program has called:
 /// `threading._shutdown`, and what `atexit` has kept for libraries that wait for their threads and children.
 fn is_past_its_end(main: &Stack) -> bool {
@@ -311,7 +318,7 @@ fn calls_in_circles() -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Activity, Frame};
+    use crate::snapshot::Activity;
 
     #[test]
     fn the_script_is_what_the_interpreter_runs() {
