@@ -109,6 +109,37 @@ fn what_a_helper_starts_in_vain_is_no_crash_of_the_server() {
     assert_eq!(member(other, 15).role, Role::Supervisor);
 }
 
+/// A script that was about to serve dies, and what is started after it lives for too short a time to be looked at.
+fn dies_unseen(next: &str) -> Option<Phase> {
+    let mut w = World::new();
+    keeper(&mut w, 10);
+    w.start(20, "/venv/bin/python app.py")
+        .parent(10)
+        .main("<module> /srv/shop/app.py:4");
+    intends(&mut w, 20, "run_app", Reach::Ahead);
+    w.watch(0.5);
+    w.end(20, End::Code(1));
+    w.watch(0.3);
+    for pid in 21..24 {
+        let born = w.now;
+        w.start(pid, next).parent(10);
+        w.born(pid, born);
+        w.pass(0.3);
+        w.end(pid, End::Code(1));
+        w.watch(0.3);
+    }
+    let seen = w.watch(0.1);
+    seen.servers.first().map(|server| server.phase)
+}
+
+#[test]
+fn who_dies_unseen_in_a_servers_place_is_its_next_life() {
+    let again = dies_unseen("/venv/bin/python app.py");
+    assert_eq!(again, Some(Phase::CrashLooping));
+    let other = dies_unseen("/venv/bin/python report.py");
+    assert_eq!(other, Some(Phase::Exited));
+}
+
 /// watchfiles, with what it runs.
 fn watcher(w: &mut World, runs: &str, reach: Reach) {
     w.old(10, 60.0, "/venv/bin/python /srv/shop/dev.py")
