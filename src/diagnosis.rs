@@ -87,8 +87,10 @@ pub struct Server {
     /// Overflows and drops of listeners in its whole network namespace over the last seconds; `None` until there are two readings.
     pub tcp_rates: Option<TcpRates>,
     /// True if somebody has died at boot or was killed a moment ago, or may have been, or the server has begun to shut
-    /// down, and it cannot be told yet whether that goes on.
+    /// down, or a loop does not turn, and it cannot be told yet whether that goes on.
     pub unsettled: bool,
+    /// Pids of the processes above its root, nearest first, without init.
+    pub above: Vec<u32>,
 }
 
 impl Server {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cli::Target;
-use crate::diagnosis::{Diagnosis, Member, Outsider, Server, kind};
+use crate::diagnosis::{Diagnosis, Member, Outsider, Role, Server, kind};
 use crate::snapshot::{Listener, Process, Snapshot};
 
 /// What is left of a diagnosis when only the targets are wanted; all of it where there are none.
@@ -12,12 +12,10 @@ pub fn select(diagnosis: Diagnosis, targets: &[Target]) -> Diagnosis {
         return diagnosis;
     }
     let wanted = |matches: &dyn Fn(&Target) -> bool| targets.iter().any(matches);
+    let servers = diagnosis.servers.iter();
+    let selected = servers.filter(|s| wanted(&|t| is_meant(s, t, &diagnosis)));
     Diagnosis {
-        servers: diagnosis
-            .servers
-            .into_iter()
-            .filter(|s| wanted(&|t| is_server(s, t)))
-            .collect(),
+        servers: selected.cloned().collect(),
         outsiders: diagnosis
             .outsiders
             .into_iter()
@@ -31,7 +29,7 @@ pub fn select(diagnosis: Diagnosis, targets: &[Target]) -> Diagnosis {
 /// The targets that select nothing.
 pub fn unmatched<'a>(diagnosis: &Diagnosis, targets: &'a [Target]) -> Vec<&'a Target> {
     let found = |t: &Target| {
-        diagnosis.servers.iter().any(|s| is_server(s, t))
+        diagnosis.servers.iter().any(|s| is_meant(s, t, diagnosis))
             || diagnosis
                 .outsiders
                 .iter()
@@ -58,6 +56,18 @@ pub fn choices(diagnosis: &Diagnosis) -> Vec<String> {
         .chain(diagnosis.outsiders.iter().map(other))
         .take(40)
         .collect()
+}
+
+/// The pid of a process that serves nobody itself stands for the servers that it has started, too: a shell, a supervisor, a
+/// test, whether or not it helps another server.
+fn is_meant(server: &Server, target: &Target, diagnosis: &Diagnosis) -> bool {
+    let started = |pid: &u32| server.above.contains(pid);
+    let serves = |m: &Member| m.role != Role::Helper && is_process(&m.process, target);
+    let of_another = || {
+        let mut others = diagnosis.servers.iter();
+        others.any(|s| s.members.iter().any(|m| serves(m) && !s.is_launcher(m)))
+    };
+    is_server(server, target) || matches!(target, Target::Pid(pid) if started(pid)) && !of_another()
 }
 
 fn is_server(server: &Server, target: &Target) -> bool {

@@ -32,7 +32,7 @@ pub use socket::{
     Connection, Connections, Family, Listener, ListenerState, NetNs, SocketFile, TcpCounters,
     TcpState,
 };
-pub use stack::{Activity, Frame, Intent, LockObject, LockWait, ReadBy, Stack, Stacks};
+pub use stack::{Activity, Frame, Intent, LockObject, LockWait, Reach, ReadBy, Stack, Stacks};
 pub use syscall::syscall_name;
 pub use task::{
     Entered, EventLoop, JobState, LoopKind, ObjectId, Pool, PoolKind, QueueCall, Task, TaskState,

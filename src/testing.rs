@@ -202,6 +202,7 @@ pub(crate) fn server(pid: u32, port: u16) -> Server {
         exits: VecDeque::new(),
         exits_total: 0,
         tcp_rates: None,
+        above: Vec::new(),
         unsettled: false,
     }
 }

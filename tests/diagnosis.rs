@@ -27,6 +27,8 @@ mod logs;
 mod phases;
 #[path = "diagnosis/robust.rs"]
 mod robust;
+#[path = "diagnosis/roots.rs"]
+mod roots;
 #[path = "diagnosis/rules.rs"]
 mod rules;
 #[path = "diagnosis/stacks.rs"]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 mod describe;
 mod gone;
+mod launcher;
 mod record;
 mod rest;
 
@@ -46,19 +47,20 @@ impl Analyst {
             .iter()
             .map(|f| self.identify(f, snapshot))
             .collect();
+        let serve_nobody = launcher::who_serve_nobody(&rest, &families);
         for (id, family) in ids.into_iter().zip(&families) {
             // A root that is dead and not reaped may have a successor already, which is the server now.
             match self.cases.get_mut(&id) {
                 Some(record) if record.root.key != family.root.key => {
                     record.note_members(family, snapshot, &self.history);
                 }
-                _ => servers.push(self.describe(id, family, snapshot)),
+                _ => servers.push(self.describe(id, family, snapshot, &serve_nobody)),
             }
         }
         servers.extend(self.gone(snapshot));
         servers.sort_by_key(|s| (s.root.start_time, s.root.pid));
         self.forget(snapshot.at);
-        let outsiders = self.outsiders(rest);
+        let outsiders = self.outsiders(launcher::left_out(rest, &servers));
         let attention = self.attention(&servers, snapshot.at);
         let unknown_holders = self.unknown_holders(&servers, snapshot);
         Diagnosis {
@@ -136,6 +138,7 @@ fn empty_server(id: ProcessKey, family: &Family, at: Moment) -> Server {
         exits: VecDeque::new(),
         exits_total: 0,
         tcp_rates: None,
+        above: Vec::new(),
         unsettled: false,
     }
 }

@@ -3,7 +3,7 @@
 use super::framework::{self, Says};
 use super::kind::{self, Intent};
 use super::{ServerListener, frames};
-use crate::snapshot::{Connection, Process, Stack, TcpState};
+use crate::snapshot::{Connection, Process, Reach, Stack, TcpState};
 
 /// Ports from which the kernel takes those of clients (`net.ipv4.ip_local_port_range`, unless it was changed).
 const CLIENTS_FROM: u16 = 32768;
@@ -13,9 +13,13 @@ pub fn ends(process: &Process) -> bool {
     let Some(main) = process.main_stack() else {
         return false;
     };
-    // A loop that a script has run and closed is not the server's: frames of a server stand around it.
-    framework::says(main, Says::Ends) && kind::by_stack(main).is_some()
-        || framework::says(main, Says::Exits) && serves_no_more(process, main)
+    let intent = process.python.as_ref().and_then(|p| p.intent.as_ref());
+    let has_run = |reach| intent.is_some_and(|i| i.reach == reach);
+    // A loop that a script has run and closed is not the server's: frames of a server stand around it, or the coroutine that it
+    // has run starts one.
+    framework::says(main, Says::Ends) && (kind::by_stack(main).is_some() || has_run(Reach::Within))
+        || framework::says(main, Says::Exits)
+            && (serves_no_more(process, main) || has_run(Reach::Behind))
 }
 
 /// True if a server's main thread is past its end, and no other thread may have taken its place.

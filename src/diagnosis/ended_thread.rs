@@ -103,7 +103,10 @@ fn by_source<'a>(process: &Process, snapshot: &'a Snapshot) -> Option<Ended<'a>>
     let python = process.python.as_ref()?;
     let stacks = python.stacks.as_ref()?;
     let whole = stacks.torn == 0 && python.stacks_true_at >= Some(thread.passed_at);
-    let runs = |f: &Frame| f.file == thread.file && last_name(&f.function) == thread.function;
+    // `target=server.serve_forever` is a function of a library.
+    let own = thread.function != thread.call;
+    let runs =
+        |f: &Frame| (!own || f.file == thread.file) && last_name(&f.function) == thread.function;
     let others = stacks
         .list
         .iter()

@@ -8,7 +8,12 @@ use super::history::History;
 use super::kind::{Helper, Intent};
 use super::traits::Traits;
 use super::{Kind, Role};
-use crate::snapshot::{Listener, ListenerState, Process, ProcessKey, Snapshot};
+use crate::snapshot::{Listener, Process, ProcessKey, Snapshot};
+
+mod apart;
+mod held;
+
+use held::Sockets;
 
 /// The processes of one server, root first.
 #[derive(Debug, Clone)]
@@ -49,31 +54,6 @@ pub fn families(snapshot: &Snapshot, history: &History) -> (Vec<Family>, Vec<Arc
         settle_roles(family, traits);
     }
     (families, rest)
-}
-
-/// Sockets that listen, by namespace and inode.
-struct Sockets<'a> {
-    listening: BTreeMap<(u64, u64), &'a Listener>,
-}
-
-impl<'a> Sockets<'a> {
-    fn of(snapshot: &'a Snapshot) -> Self {
-        let listening = snapshot
-            .netns
-            .iter()
-            .flat_map(|ns| ns.listeners.iter().map(|l| ((ns.inode, l.inode), l)))
-            .filter(|(_, l)| l.state == ListenerState::Listening)
-            .collect();
-        Self { listening }
-    }
-
-    fn held_by(&self, process: &Process) -> Vec<&'a Listener> {
-        let (Some(netns), Some(fds)) = (process.netns, &process.fds) else {
-            return Vec::new();
-        };
-        let find = |inode: &u64| self.listening.get(&(netns, *inode)).copied();
-        fds.sockets.iter().filter_map(find).collect()
-    }
 }
 
 struct Sorter<'a> {
@@ -124,14 +104,16 @@ impl Sorter<'_> {
             return;
         };
         let parent_kind = family.kind;
-        if let Intent::Serves(kind) = intent
-            && kind != parent_kind
-            && process.cmdline != family.root.cmdline
-        {
-            return self.found(process, kind);
-        }
-        if let Some(kind) = self.kind_apart(process, home, traits) {
-            return self.found(process, kind);
+        if !self.is_reloaded(process, home, intent) {
+            if let Intent::Serves(kind) = intent
+                && (kind != parent_kind || self.is_launched(process, home))
+                && process.cmdline != family.root.cmdline
+            {
+                return self.found(process, kind);
+            }
+            if let Some(kind) = self.kind_apart(process, home, traits) {
+                return self.found(process, kind);
+            }
         }
         let role = self.child_role(process, home, intent);
         self.join(process, home, role);
@@ -142,27 +124,6 @@ impl Sorter<'_> {
         if let Some(family) = self.families.get_mut(home) {
             family.members.push((process.clone(), role));
         }
-    }
-
-    /// The kind of a server that another one has started as a program of its own (a manager with a control port and what it
-    /// runs): another command line, and no socket of those above it.
-    fn kind_apart(&self, process: &Process, home: usize, traits: Traits) -> Option<Kind> {
-        let root = &self.families.get(home)?.root;
-        let parent = self.python_parent(process)?;
-        let same_program = process.cmdline.is_empty()
-            || process.cmdline == root.cmdline
-            || process.cmdline == parent.cmdline
-            || traits.orphan
-            || has_title(process);
-        if traits.intent != Intent::Unknown || same_program {
-            return None;
-        }
-        let held = self.sockets.held_by(process);
-        let theirs = [self.sockets.held_by(root), self.sockets.held_by(parent)].concat();
-        let shares = held
-            .iter()
-            .any(|l| theirs.iter().any(|other| other.inode == l.inode));
-        (!shares).then(|| self.own_kind(process, traits)).flatten()
     }
 
     /// Where a worker belongs whose master has died: with another orphan of that master, which holds the same socket.
@@ -206,7 +167,11 @@ impl Sorter<'_> {
         let same_line = process.cmdline == family.root.cmdline || process.cmdline.is_empty();
         let spawned =
             intent == Intent::Helper(Helper::Spawned) || matches!(intent, Intent::Serves(_));
-        let alike = same_line || spawned || retitled(process, family.kind) || traits.kind.is_some();
+        let alike = same_line
+            || spawned
+            || self.is_reloaded(process, home, intent)
+            || retitled(process, family.kind)
+            || traits.kind.is_some();
         if accepts || of_supervisor && alike {
             Role::Worker
         } else {

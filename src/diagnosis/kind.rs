@@ -2,7 +2,7 @@
 
 use super::Kind;
 use super::framework::{self, Says};
-use crate::snapshot::{Process, Stack, Stacks};
+use crate::snapshot::{self, Process, Reach, Stack, Stacks};
 
 /// What a command line says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +137,18 @@ pub fn by_frames(stacks: &Stacks) -> Option<Kind> {
 /// The kind that the frames of one thread prove.
 pub fn by_stack(stack: &Stack) -> Option<Kind> {
     framework::kind_of(&stack.frames)
+}
+
+/// The kind of server that the source says it is about to start, or has run; `None` for a command that starts none.
+pub fn intended(intended: &snapshot::Intent) -> Option<Kind> {
+    if intended.reach != Reach::Command {
+        return Some(by_call(&intended.call));
+    }
+    let words: Vec<String> = intended.call.split(' ').map(str::to_owned).collect();
+    match intent(&words) {
+        Intent::Serves(kind) => Some(kind),
+        _ => None,
+    }
 }
 
 /// The kind of server that a call in the source starts.

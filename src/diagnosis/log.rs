@@ -12,7 +12,8 @@ pub mod last_words;
 
 /// Logs that the processes of a server write to, or have written to before they ended.
 pub fn tails<'a>(server: &Server, snapshot: &'a Snapshot) -> Vec<&'a Arc<LogTail>> {
-    let python = |m: &&Member| m.process.is_python();
+    // What a launcher says need not be about this server.
+    let python = |m: &&Member| m.process.is_python() && !server.is_launcher(m);
     let members = server.members.iter().filter(python).map(|m| m.process.key);
     let dead = server.exits.iter().map(|e| e.exit.key);
     let keys: Vec<ProcessKey> = members.chain(dead).collect();

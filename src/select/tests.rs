@@ -20,6 +20,7 @@ fn fleet() -> Diagnosis {
     starting.listeners.clear();
     let root = process(30, "/venv/bin/uvicorn late:app --port 7000");
     starting.members = vec![member(root, Role::Single, Phase::Starting)];
+    starting.above = vec![29, 28, 10];
     diagnosis(
         vec![web, local, starting],
         vec![outsider(40, "python batch.py --port 6000")],
@@ -70,6 +71,10 @@ fn targets_select_servers_and_scripts() {
         (&["11"], &[10], &[]),
         (&["40"], &[], &[40]),
         (&["1"], &[], &[]),
+        // Who is in no server stands for those that it has started.
+        (&["29"], &[30], &[]),
+        (&["28"], &[30], &[]),
+        (&["27"], &[], &[]),
         (&[":8000"], &[10], &[]),
         (&[":800"], &[], &[]),
         (&[":9090"], &[20], &[]),

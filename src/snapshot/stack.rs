@@ -167,13 +167,33 @@ pub fn is_entry_script(file: &str) -> bool {
     folder.ends_with("bin") && !name.contains('.')
 }
 
-/// A call that starts a server, ahead of where the main thread stands in the application's source.
+/// A call that starts a server, in the application's source: mostly ahead of where the main thread stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// Source file.
+    /// Source file; empty where there is only a command.
     pub file: String,
     /// Line of the call.
     pub line: u32,
-    /// What is called: `start_server`, `run_app`, …
+    /// What is called: `start_server`, `run_app`, …; or the command that is run.
     pub call: String,
+    /// How the main thread gets there.
+    #[serde(default)]
+    pub reach: Reach,
+}
+
+/// How the main thread gets, or got, to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// It is ahead.
+    #[default]
+    Ahead,
+    /// It stands in what the present line runs: in the coroutine of `asyncio.run(main())`.
+    Within,
+    /// The program has come to its end, and must have passed it.
+    Behind,
+    /// Another process, which this one starts when files change, gets there.
+    Launched,
+    /// The same, where a command is all that is known of it.
+    Command,
 }

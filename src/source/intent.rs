@@ -2,22 +2,26 @@
 //! line that runs.
 //!
 //! A script such as `python app.py` that hangs before it listens has nothing else that sets it apart from a batch job: no
-//! framework on its command line, no socket, no frame of a server. Source files are read, never run; what is not a plain
-//! file, or is large, is left alone. A call in a branch that may not be taken is no evidence.
+//! framework on its command line, no socket, no frame of a server. Neither has one whose main thread is past its last line, and
+//! only waits for other threads. Source files are read, never run; what is not a plain file, or is large, is left alone. A call
+//! in a branch that may not be taken is no evidence.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
-use std::time::SystemTime;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::snapshot::{Frame, Intent, Moment, ProcessKey, ServerThread, Stack};
+use crate::snapshot::{Frame, Intent, Moment, ProcessKey, Reach, ServerThread, Stack};
 
+mod call;
+mod launch;
 mod source;
 mod thread;
 
-use source::Source;
+use call::BLOCKING;
+use source::{Call, Source};
 
 const LARGEST: u64 = 1 << 20;
 const FILES: usize = 256;
@@ -26,6 +30,10 @@ const FILES: usize = 256;
 #[derive(Debug, Default)]
 pub struct IntentReader {
     searcher: Option<(SyncSender<Search>, Receiver<Answer>)>,
+    /// Searches that are not handed over yet.
+    waiting: VecDeque<Search>,
+    /// How many have come since results were last taken.
+    fresh: usize,
     threads: BTreeMap<ProcessKey, ServerThread>,
 }
 
@@ -34,6 +42,8 @@ pub struct IntentReader {
 pub struct Search {
     /// The process.
     pub key: ProcessKey,
+    /// Its command line.
+    pub cmdline: Vec<String>,
     /// Its working directory, where it is known.
     pub cwd: Option<String>,
     /// The stack of its main thread.
@@ -48,27 +58,56 @@ pub type Found = (ProcessKey, Option<Intent>);
 /// The same, and the thread that was started to serve.
 type Answer = (Found, Option<ServerThread>);
 
-/// Searches that may wait; more are turned away and come again when the stack has moved.
+/// Searches that are handed over at once.
 const QUEUE: usize = 64;
-
+/// Searches that may wait: on a machine full of Python the first look has one for each. More are turned away, and come again
+/// when the stack has moved.
+const WAITING: usize = 4096;
 impl IntentReader {
     /// Queues a search; false if there is no room. Never blocks.
     pub fn search(&mut self, search: Search) -> bool {
         if self.searcher.is_none() {
             self.searcher = start().ok();
         }
-        self.searcher
-            .as_ref()
-            .is_some_and(|(sender, _)| sender.try_send(search).is_ok())
+        let room = self.searcher.is_some() && self.waiting.len() < WAITING;
+        if room {
+            self.waiting.push_back(search);
+            self.fresh += 1;
+            self.hand_over();
+        }
+        room
     }
 
-    /// Results that have come in since.
-    pub fn found(&mut self) -> Vec<Found> {
-        let results: Vec<Answer> = self
-            .searcher
-            .as_ref()
-            .map(|(_, found)| found.try_iter().collect())
-            .unwrap_or_default();
+    fn hand_over(&mut self) {
+        let Some((sender, _)) = &self.searcher else {
+            return;
+        };
+        while let Some(search) = self.waiting.pop_front() {
+            if let Err(TrySendError::Full(search)) = sender.try_send(search) {
+                self.waiting.push_front(search);
+                return;
+            }
+        }
+    }
+
+    /// Results that have come in since. Those of the searches that were queued a moment ago are waited for as long as there is
+    /// patience: the last look may be the only one at a stack. What takes longer comes with a later look.
+    pub fn found(&mut self, patience: Duration) -> Vec<Found> {
+        let until = Instant::now() + patience;
+        let fresh = std::mem::take(&mut self.fresh);
+        let mut results: Vec<Answer> = Vec::new();
+        loop {
+            self.hand_over();
+            let Some((_, found)) = &self.searcher else {
+                break;
+            };
+            results.extend(found.try_iter());
+            let left = until.saturating_duration_since(Instant::now());
+            if results.len() >= fresh || left.is_zero() {
+                break;
+            }
+            results.extend(found.recv_timeout(left));
+        }
         let note = |((key, intent), thread): Answer| {
             match thread {
                 // It is known since it was found first.
@@ -95,7 +134,7 @@ fn start() -> std::io::Result<(SyncSender<Search>, Receiver<Answer>)> {
         .spawn(move || {
             let mut sources = Sources::default();
             for search in searches {
-                let intent = sources.intent(search.key.pid, search.cwd.as_deref(), &search.stack);
+                let intent = sources.intent(&search);
                 let thread = sources.thread(&search);
                 if results.send(((search.key, intent), thread)).is_err() {
                     return;
@@ -118,40 +157,71 @@ struct Cached {
 }
 
 impl Sources {
-    /// The call ahead of the innermost of the application's frames that has one; `None` where nothing is found or the source
-    /// cannot be read. Relative file names are taken from the working directory of the process.
-    fn intent(&mut self, pid: u32, cwd: Option<&str>, stack: &Stack) -> Option<Intent> {
-        let own: Vec<&Frame> = stack.frames.iter().filter(|f| !f.is_library()).collect();
-        let innermost = own.len().checked_sub(1)?;
-        own.iter()
+    /// What the program is about to start, or has run; `None` where nothing is found or the source cannot be read. Relative
+    /// file names are taken from the working directory of the process.
+    fn intent(&mut self, search: &Search) -> Option<Intent> {
+        if launch::watches(&search.stack) {
+            return self.launched(search);
+        }
+        if is_past_its_end(&search.stack) {
+            return self.of_script(search, Reach::Behind);
+        }
+        match is_newborn(search) {
+            true => self.of_script(search, Reach::Ahead),
+            false => self.ahead(search),
+        }
+    }
+
+    /// The call ahead of the innermost of the application's frames that has one.
+    fn ahead(&mut self, search: &Search) -> Option<Intent> {
+        let frames = &search.stack.frames;
+        let innermost = frames.iter().rposition(|f| !f.is_library())?;
+        let own = frames
+            .iter()
             .enumerate()
             .rev()
-            .take(8)
-            .find_map(|(at, frame)| {
-                let text = self.read(pid, cwd, &frame.file)?;
-                let (line, call) = Source::of(&text).call_ahead(frame, at == innermost)?;
-                Some(Intent {
-                    file: frame.file.clone(),
-                    line,
-                    call: call.to_owned(),
-                })
-            })
+            .filter(|(_, f)| !f.is_library());
+        own.take(8).find_map(|(at, frame)| {
+            let text = self.read(search, &frame.file)?;
+            let callee = frames.get(at + 1).map(|f| f.function.as_str());
+            let source = Source::of(&text);
+            let (call, reach) = source.call_ahead(frame, callee, at == innermost)?;
+            Some(intent(&frame.file, call, reach))
+        })
+    }
+
+    /// The server that the script starts which the command line names. What has come to its end has served only if the script
+    /// has stood in it.
+    fn of_script(&mut self, search: &Search, reach: Reach) -> Option<Intent> {
+        let script = script(&search.cmdline)?;
+        let text = self.read(search, script)?;
+        let mut source = Source::of(&text);
+        let call = source.call_of_script()?;
+        if reach == Reach::Behind {
+            source.only = Some(BLOCKING);
+            source.call_of_script()?;
+        }
+        Some(intent(script, call, reach))
     }
 
     /// The thread that was started to serve, behind one of the application's frames.
     fn thread(&mut self, search: &Search) -> Option<ServerThread> {
         let own = search.stack.frames.iter().filter(|f| !f.is_library());
         own.rev().take(8).find_map(|frame| {
-            let text = self.read(search.key.pid, search.cwd.as_deref(), &frame.file)?;
+            let text = self.read(search, &frame.file)?;
             let started = Source::of(&text).thread_behind(frame)?;
             Some(started.of(search, frame))
         })
     }
 
-    fn read(&mut self, pid: u32, cwd: Option<&str>, file: &str) -> Option<Arc<str>> {
+    fn read(&mut self, search: &Search, file: &str) -> Option<Arc<str>> {
+        let pid = search.key.pid;
         let path = match file.strip_prefix('/') {
             Some(rest) => format!("/proc/{pid}/root/{rest}"),
-            None => format!("/proc/{pid}/root/{}/{file}", cwd?.trim_start_matches('/')),
+            None => {
+                let folder = search.cwd.as_deref()?.trim_start_matches('/');
+                format!("/proc/{pid}/root/{folder}/{file}")
+            }
         };
         let key = (pid, path);
         // To open a device can do something (a watchdog starts); the target names these files, so ask what it is first.
@@ -187,6 +257,52 @@ impl Sources {
     }
 }
 
+fn intent(file: &str, (line, call): Call, reach: Reach) -> Intent {
+    Intent {
+        file: file.to_owned(),
+        line,
+        call: call.to_owned(),
+        reach,
+    }
+}
+
+/// The script that a command line runs: `python -u app.py` → `app.py`.
+fn script(cmdline: &[String]) -> Option<&str> {
+    let mut words = cmdline.iter().map(String::as_str);
+    let of_interpreter = |word: &&str| word.starts_with('-') && !matches!(*word, "-m" | "-c");
+    let first = words.by_ref().skip(1).find(|word| !of_interpreter(word))?;
+    first.ends_with(".py").then_some(first)
+}
+
+/// True if the interpreter itself is still at work, and has not come to the script: it imports `site`, and what that needs.
+fn is_newborn(search: &Search) -> bool {
+    let frames = &search.stack.frames;
+    let of_script = |script: &str| {
+        let name = script.rsplit('/').next().unwrap_or(script);
+        frames.iter().any(|f| f.file.ends_with(name))
+    };
+    let imports = |f: &Frame| f.file.contains("importlib._bootstrap");
+    frames.first().is_some_and(imports) && !script(&search.cmdline).is_some_and(of_script)
+}
+
+/// True if the main thread stands below what the interpreter calls at its exit, and in nothing that the program has called:
+/// `threading._shutdown`, and what `atexit` has kept for libraries that wait for their threads and children.
+fn is_past_its_end(main: &Stack) -> bool {
+    const EXITS: [(&str, &str); 4] = [
+        ("/threading.py", "_shutdown"),
+        ("/concurrent/futures/thread.py", "_python_exit"),
+        ("/concurrent/futures/process.py", "_python_exit"),
+        ("/multiprocessing/util.py", "_exit_function"),
+    ];
+    let outermost = main.frames.first();
+    outermost.is_some_and(|frame| {
+        let name = frame.function.rsplit('.').next();
+        let is =
+            |(file, function): &(&str, &str)| frame.file.ends_with(file) && name == Some(*function);
+        EXITS.iter().any(is)
+    })
+}
+
 /// Two thousand functions that call each other in circles, and twenty thousand calls of them.
 #[cfg(test)]
 fn calls_in_circles() -> (String, String) {
@@ -197,4 +313,57 @@ fn calls_in_circles() -> (String, String) {
     let functions = (0..2000).map(function).collect();
     let calls = (0..20_000).map(|n| format!("f{}()\n", n % 2000));
     (functions, calls.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::Activity;
+
+    #[test]
+    fn the_script_is_what_the_interpreter_runs() {
+        for (line, want) in [
+            ("python app.py 80", Some("app.py")),
+            ("/venv/bin/python3 -u -X dev /srv/app.py", None),
+            ("python -u -B /srv/app.py", Some("/srv/app.py")),
+            ("python -m shop app.py", None),
+            ("python -c code app.py", None),
+            ("python /venv/bin/uvicorn app.py", None),
+            ("python", None),
+        ] {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(script(&words), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_told_by_the_outermost_frame() {
+        let stack = |frames: &[(&str, &str)]| Stack {
+            tid: Some(1),
+            name: None,
+            daemon: None,
+            activity: Activity::Lock,
+            holds_gil: false,
+            frames: frames
+                .iter()
+                .map(|(function, file)| Frame {
+                    function: (*function).into(),
+                    file: (*file).into(),
+                    line: 1,
+                })
+                .collect(),
+        };
+        let threads = ("_shutdown", "/usr/lib/python3.11/threading.py");
+        assert!(is_past_its_end(&stack(&[threads])));
+        // A program may call it, too.
+        assert!(!is_past_its_end(&stack(&[
+            ("<module>", "/srv/app.py"),
+            threads
+        ])));
+        assert!(!is_past_its_end(&stack(&[(
+            "_shutdown",
+            "/srv/threading/app.py"
+        )])));
+        assert!(!is_past_its_end(&stack(&[])));
+    }
 }

@@ -299,7 +299,7 @@ impl Sampler {
                 entry.search_intent(&mut self.intents);
             }
         }
-        for (key, intent) in self.intents.found() {
+        for (key, intent) in self.intents.found(wishes.patience) {
             if let Some(entry) = self.roster.entry(key.pid).filter(|e| e.process.key == key) {
                 entry.intend(intent);
             }

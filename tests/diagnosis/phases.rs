@@ -355,6 +355,7 @@ fn one_process() {
                     file: "/srv/shop/run.py".into(),
                     line: 14,
                     call: "uvicorn.run".into(),
+                    reach: steth::snapshot::Reach::default(),
                 });
                 w.watch(1.0)
             },

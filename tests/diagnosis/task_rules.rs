@@ -169,6 +169,7 @@ fn startup_await() {
                         file: "/srv/gate.py".into(),
                         line: 20,
                         call: "start_server".into(),
+                        reach: steth::snapshot::Reach::default(),
                     });
                     w.watch(3.0)
                 },

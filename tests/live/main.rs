@@ -19,5 +19,6 @@ mod logs;
 mod others;
 mod outsiders;
 mod pythons;
+mod roots;
 mod wait;
 mod waiting;

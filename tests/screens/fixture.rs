@@ -234,6 +234,7 @@ pub fn server(name: &str, kind: Kind, phase: Phase, for_s: f64, members: Vec<Mem
         exits_total: 0,
         tcp_rates: None,
         unsettled: false,
+        above: Vec::new(),
     }
 }
 

@@ -1,15 +1,16 @@
 //! One server as it is now: its sockets, the phases of its processes and its own, what is wrong with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::record::Record;
-use super::{Analyst, empty_server};
+use super::{Analyst, empty_server, launcher};
 use crate::diagnosis::family::Family;
 use crate::diagnosis::history::History;
-use crate::diagnosis::phase::{Evidence, Whole, works};
+use crate::diagnosis::phase::{Evidence, Whole, loop_blocked_s, works};
 use crate::diagnosis::rule::{self, Case};
 use crate::diagnosis::{
-    Code, Member, Phase, Role, Server, ServerListener, Standing, crashes, draining, ended_thread,
+    Code, Member, Phase, Role, Server, ServerListener, Thresholds, crashes, draining, ended_thread,
     log, sockets, timeouts, why,
 };
 use crate::snapshot::{ListenerState, Moment, Process, ProcessKey, Snapshot};
@@ -22,6 +23,8 @@ const UNSETTLED_S: f64 = 10.0;
 const LATE_S: f64 = 3.0;
 /// A shutdown that has gone on for so long either has a finding or does not get one.
 const SHUTDOWN_S: f64 = 4.0;
+/// A loop that has not turned for so long may be blocked.
+const HELD_S: f64 = 0.5;
 /// A worker that is older than this has not just taken another one's place.
 const YOUNG_S: f64 = 15.0;
 
@@ -31,6 +34,7 @@ impl Analyst {
         id: ProcessKey,
         family: &Family,
         snapshot: &Snapshot,
+        serve_nobody: &BTreeSet<ProcessKey>,
     ) -> Arc<Server> {
         let at = snapshot.at;
         let listeners = sockets::of(family, snapshot, &self.history);
@@ -67,7 +71,10 @@ impl Analyst {
         record.has_served |= has_served(family, history);
         let mut server = record.draft(id, family, listeners, at);
         server.members = record.members(family, &phases, history, at);
-        server.members.extend(restarter(id, family, snapshot));
+        server
+            .members
+            .extend(launcher::of(id, family, snapshot, serve_nobody));
+        server.above = launcher::ancestors(&family.root, snapshot);
         let deaths = Deaths::of(&server, history, at);
         let whole = Whole {
             members: &phases,
@@ -96,7 +103,8 @@ impl Analyst {
             || deaths == Deaths::None && may_be_replaced(&server, history, at)
             || may_be_killed(record, &server, history, at)
             || may_be_shutting_down(&server, at);
-        server.unsettled = unsettled && phase != Phase::Serving;
+        server.unsettled = unsettled && phase != Phase::Serving
+            || may_be_blocked(&server, history, &self.thresholds);
         record.log_findings(&server.findings, at);
         server.finding_log.clone_from(&record.finding_log);
         server.why = why::sentence(&server, at);
@@ -184,6 +192,17 @@ fn may_be_killed(record: &Record, server: &Server, history: &History, at: Moment
     !told && (killed || tracks.any(|t| timeouts::is_near(&record.root, server.kind, t, at)))
 }
 
+/// True if a loop has not turned for a while, and it cannot be told yet whether it will.
+fn may_be_blocked(server: &Server, history: &History, thresholds: &Thresholds) -> bool {
+    let workers = server.members.iter().filter(|m| works(m.role));
+    let held_s = |m: &Member| {
+        let track = history.tracks.get(&m.process.key)?;
+        loop_blocked_s(&m.process, track).filter(|_| track.has_accepted)
+    };
+    let mut held = workers.filter_map(held_s);
+    held.any(|s| (HELD_S..thresholds.loop_blocked_s).contains(&s))
+}
+
 /// True if a shutdown was first seen a moment ago, and what it waits for, if for anything, is not told yet.
 fn may_be_shutting_down(server: &Server, at: Moment) -> bool {
     let fresh = at.seconds_since(server.since) < SHUTDOWN_S;
@@ -208,24 +227,6 @@ fn may_be_replaced(server: &Server, history: &History, at: Moment) -> bool {
     let working = |m: &&Member| works(m.role) && !m.process.has_ended();
     let mut workers = others.iter().filter(working).peekable();
     workers.peek().is_some() && workers.all(late)
-}
-
-/// Whoever starts the server again when it ends, once it has been seen to do so: a shell's loop, a process supervisor.
-/// Init is left out: it starts everything.
-fn restarter(id: ProcessKey, family: &Family, snapshot: &Snapshot) -> Option<Member> {
-    let parent = snapshot.process(family.root.ppid)?;
-    let restarts = id != family.root.key && parent.key.pid > 1 && !parent.is_python();
-    restarts.then(|| Member {
-        process: parent.clone(),
-        role: Role::Supervisor,
-        phase: Phase::NotAServer,
-        since: parent.started,
-        cpu_percent: None,
-        fd_growth: Vec::new(),
-        same_frame_s: None,
-        standing: Standing::default(),
-        exit: None,
-    })
 }
 
 /// Boot phases began with the process itself, where the server has one that is in them.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Analyst, GONE_SHOWN_S};
 use crate::diagnosis::rule::{self, Case};
-use crate::diagnosis::{Phase, Server, crashes, why};
+use crate::diagnosis::{Member, Phase, Server, crashes, why};
 use crate::snapshot::Snapshot;
 
 /// So soon after it was last seen a server has not gone unless somebody has told of its end.
@@ -50,9 +50,14 @@ impl Analyst {
             server.since_is_bound = record.since_is_bound;
             server.timeline.clone_from(&record.timeline);
             server.listeners.clear();
-            // A shell that restarts the server is alive.
-            for member in &mut server.members {
-                if !member.process.is_python() {
+            // Who restarts the server is alive.
+            let launches: Vec<bool> = server
+                .members
+                .iter()
+                .map(|m| server.is_launcher(m) && lives(m, snapshot))
+                .collect();
+            for (member, launches) in server.members.iter_mut().zip(launches) {
+                if launches {
                     member.phase = phase;
                     continue;
                 }
@@ -84,4 +89,10 @@ impl Analyst {
         }
         gone
     }
+}
+
+fn lives(member: &Member, snapshot: &Snapshot) -> bool {
+    let key = member.process.key;
+    let process = snapshot.process(key.pid).filter(|p| p.key == key);
+    process.is_some_and(|p| !p.has_ended())
 }

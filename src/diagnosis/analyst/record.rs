@@ -110,16 +110,36 @@ impl Record {
     }
 
     /// The role of somebody who was born and died between two looks; `None` for a stranger. What is born to a process that
-    /// takes connections itself is its helper, and so is what a working process starts that ends well: `subprocess`, a pool.
+    /// takes connections itself is its helper, and so is what a working process starts that ends well (`subprocess`, a pool), and
+    /// whatever a helper starts.
     pub(super) fn role_of_unseen(&self, exit: &Exit, history: &History) -> Option<Role> {
+        if self.is_next_life(exit) {
+            return Some(Role::Single);
+        }
         let parents = || self.roles.iter().filter(|(k, _)| k.pid == exit.ppid);
         if !exit.python || parents().next().is_none() {
             return None;
         }
         let accepts = |key| history.tracks.get(key).is_some_and(|t| t.has_accepted);
-        let serves =
-            parents().any(|(key, role)| works(*role) && (accepts(key) || exit.code == Some(0)));
-        Some(if serves { Role::Helper } else { Role::Worker })
+        let helps = parents().any(|(key, role)| {
+            *role == Role::Helper || works(*role) && (accepts(key) || exit.code == Some(0))
+        });
+        Some(if helps { Role::Helper } else { Role::Worker })
+    }
+
+    /// True for somebody who was started in the place of a root that has died, and died before anybody knew what it was.
+    fn is_next_life(&self, exit: &Exit) -> bool {
+        let root = &self.root;
+        let died = self.exits.iter().find(|e| e.exit.key == root.key);
+        let born_after = |died: &MemberExit| {
+            let lived_ns = exit.lived_ns?;
+            Some(exit.at.0.saturating_sub(lived_ns) >= died.exit.at.0)
+        };
+        exit.python
+            && exit.ppid == root.ppid
+            && exit.ppid > 1
+            && exit.cmdline == root.cmdline
+            && died.and_then(born_after) == Some(true)
     }
 
     pub(super) fn note(&mut self, mut exit: Exit, role: Role, history: &History) {

@@ -115,6 +115,7 @@ pub(super) const TABLE: &[Framework] = &[
     Framework {
         kind: Some(Kind::Sanic),
         programs: &[("sanic", &[])],
+        calls: &["Sanic.run"],
         marks: &[
             Mark("/sanic/", "", &[KIND]),
             Mark("/sanic/worker/manager.py", "", &[Supervises]),
@@ -187,7 +188,15 @@ pub(super) const TABLE: &[Framework] = &[
     Framework {
         kind: Some(Kind::HttpServer),
         programs: &[("http.server", &[]), ("SimpleHTTPServer", &[])],
-        calls: &["HTTPServer", "TCPServer", "WSGIServer", "make_server"],
+        calls: &[
+            "HTTPServer",
+            "TCPServer",
+            "WSGIServer",
+            "XMLRPCServer",
+            "make_server",
+            "bottle.run",
+            "serve_forever",
+        ],
         marks: &[
             Mark("/http/server.py", "", &[KIND]),
             Mark("/socketserver.py", "", &[KIND]),
@@ -238,6 +247,15 @@ pub(super) const TABLE: &[Framework] = &[
         ],
         ..BLANK
     },
+    // Watchers of any program.
+    Framework {
+        marks: &[Mark(
+            "/watchfiles/run.py",
+            "run_process",
+            &[Restarts, Supervises],
+        )],
+        ..BLANK
+    },
     // Processes of the standard library that work for another one.
     Framework {
         marks: &[
@@ -255,6 +273,7 @@ pub(super) const TABLE: &[Framework] = &[
         marks: &[
             Mark("/threading.py", "_shutdown", &[Exits]),
             Mark("/concurrent/futures/thread.py", "_python_exit", &[Exits]),
+            Mark("/concurrent/futures/process.py", "_python_exit", &[Exits]),
             Mark("/multiprocessing/util.py", "_exit_function", &[Exits]),
         ],
         ..BLANK

@@ -11,7 +11,7 @@ use super::signs::{Signs, Unread};
 use super::standing::Standing;
 use crate::diagnosis::traits::Traits;
 use crate::diagnosis::{Kind, frames, kind};
-use crate::snapshot::{Activity, Exit, FdClasses, Frame, Moment, Process, Stack};
+use crate::snapshot::{Activity, Exit, FdClasses, Frame, Intent, Moment, Process, Stack};
 
 const CPU_WINDOW_S: f64 = 2.0;
 const FD_MARK_EVERY_S: f64 = 2.0;
@@ -157,7 +157,8 @@ impl Track {
             self.began = at;
             return;
         }
-        if self.process.cmdline != process.cmdline {
+        if self.process.cmdline != process.cmdline || intent_of(&self.process) != intent_of(process)
+        {
             self.traits = Traits::of(process);
         }
         self.process = process.clone();
@@ -183,8 +184,8 @@ impl Track {
             }));
         }
         // It is searched for while looks go on, and comes with a later one than the stack that it belongs to.
-        if let Some(intent) = process.python.as_ref().and_then(|p| p.intent.as_ref()) {
-            self.intends = Some(kind::by_call(&intent.call));
+        if let Some(kind) = intent_of(process).and_then(kind::intended) {
+            self.intends = Some(kind);
         }
         self.watch_stack(process);
         self.standing.observe(process);
@@ -379,6 +380,10 @@ impl Track {
     pub fn known_s(&self, since: Moment) -> f64 {
         self.stacks_at.map_or(0.0, |at| at.seconds_since(since))
     }
+}
+
+fn intent_of(process: &Process) -> Option<&Intent> {
+    process.python.as_ref()?.intent.as_ref()
 }
 
 /// True if a process has run execve(2) since. Its command line is no proof: many write a title over it.

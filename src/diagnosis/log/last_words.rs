@@ -1,8 +1,10 @@
 //! The last traceback that a process wrote before it ended.
 
-use super::tails;
+use std::sync::Arc;
+
+use super::{is_since, tails};
 use crate::diagnosis::{MemberExit, Server};
-use crate::snapshot::{Exit, Moment, Snapshot, Traceback};
+use crate::snapshot::{Exit, LogTail, Moment, Process, Snapshot, Traceback};
 
 /// What is written at the end may be read a little later than the end is told.
 const READ_LATE_S: f64 = 2.5;
@@ -27,6 +29,28 @@ pub fn of<'a>(
                 .max_by_key(|t| (t.pid == Some(death.exit.key.pid), t.at, t.last))
         })
         .map(AsRef::as_ref)
+}
+
+/// The newest traceback since a process has started, in what it and those that it started write: of a child whose end nobody
+/// has seen.
+pub fn since<'a>(
+    server: &Server,
+    snapshot: &'a Snapshot,
+    process: &Process,
+) -> Option<&'a Traceback> {
+    let of_tail = |tail: &&'a Arc<LogTail>| -> Option<&'a Traceback> {
+        let last = tail.tracebacks.iter().rfind(|t| t.thread.is_none())?;
+        let mut lines = tail.lines.iter();
+        let line = lines.find(|line| line.number == last.last);
+        let since = line.map_or(tail.is_fresh, |line| is_since(line, tail, process));
+        since.then_some(last.as_ref())
+    };
+    let tails = tails(server, snapshot);
+    tails
+        .iter()
+        .copied()
+        .filter_map(|t| of_tail(&t))
+        .max_by_key(|t| t.at)
 }
 
 /// A process that is killed says nothing of it; one that crashes may (faulthandler).

@@ -16,7 +16,10 @@ pub(super) fn examine(case: &Case) -> Verdict {
         return Verdict::NotYet;
     };
     let waiting = case.depth().unwrap_or(0);
-    let grave = waiting > 0 || held >= case.thresholds.loop_blocked_critical_s;
+    // Who waits for the loop: in the queue, or with bytes that it has not read.
+    let unread_s = case.thresholds.loop_blocked_s / 2.0;
+    let unread = track.unread_for(unread_s, case.at);
+    let grave = waiting > 0 || unread > 0 || held >= case.thresholds.loop_blocked_critical_s;
     let severity = if grave {
         Severity::Critical
     } else {
@@ -53,6 +56,13 @@ pub(super) fn examine(case: &Case) -> Verdict {
         track.place.looks
     ));
     found.evidence.push(super::socket_evidence(case));
+    if unread > 0 {
+        let connections = super::count(unread, "connection");
+        found.evidence.push(format!(
+            "{connections} of clients with bytes that nobody has read for {} or longer (sock_diag)",
+            duration(unread_s)
+        ));
+    }
     if let Some(cpu) = track.cpu_percent() {
         found.evidence.push(format!(
             "pid {pid} uses {cpu:.0} % of a core (/proc/{pid}/stat)"

@@ -24,8 +24,10 @@ pub(super) fn examine(case: &Case) -> Verdict {
     let how = last
         .map(|e| format!(" ({})", crash_loop::how(&e.exit)))
         .unwrap_or_default();
-    let words = last
-        .and_then(|e| log::last_words::of(case.server, case.snapshot, std::slice::from_ref(&e)));
+    let words = match last {
+        Some(e) => log::last_words::of(case.server, case.snapshot, &[e]),
+        None => log::last_words::since(case.server, case.snapshot, &root.process),
+    };
     let raised = words.map(crash_loop::said).unwrap_or_default();
     let mut found = finding(
         Code::ReloaderWithoutChild,

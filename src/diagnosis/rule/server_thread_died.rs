@@ -3,7 +3,7 @@
 
 use super::{Case, Verdict, duration, finding, socket_evidence};
 use crate::diagnosis::ended_thread::{self, Ended, Told};
-use crate::diagnosis::{Code, Culprit, Finding, Member, Severity, frames, log};
+use crate::diagnosis::{Code, Culprit, Finding, Member, ServerListener, Severity, frames, log};
 use crate::snapshot::{Frame, Moment, ServerThread, Traceback};
 
 /// After an exception another thread may be started in its place.
@@ -62,10 +62,16 @@ fn gone<'a>(case: &Case<'a>, member: &'a Member) -> Option<Gone<'a>> {
         })
     });
     // What listens may be an exporter's: only stacks tell that it is not the application's.
-    let silent = watching.is_some() || case.listening().next().is_none();
+    let silent = watching.is_some() || case.listening().all(is_left_alone);
     let ended = silent.then(|| ended_thread::ended(&member.process, case.snapshot));
     let ended = ended.flatten();
     (watching.is_some() || ended.is_some()).then_some((member, watching, ended))
+}
+
+/// True if it is open still, and nobody takes what comes in.
+fn is_left_alone(listener: &ServerListener) -> bool {
+    let nobody = |accepting: &Vec<u32>| accepting.is_empty();
+    listener.accepting.as_ref().is_some_and(nobody)
 }
 
 fn is_settled(case: &Case, watching: Option<Watching>, ended: Option<Ended>) -> bool {

@@ -4,62 +4,34 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use crate::snapshot::Frame;
+use super::call::{
+    Maker, begins_with, called, coroutines_started, definition, indent, is_blank, made, one_liner,
+    run_of, server_call,
+};
+use crate::snapshot::{Frame, Reach};
 
 /// Functions that lead from one to the next.
 const DEPTH: u32 = 3;
 
-/// Calls that start a server, by the end of the name before the bracket: `web.run_app(` and `run_app(` alike.
-const CALLS: &[&str] = &[
-    "start_server",
-    "start_unix_server",
-    "create_server",
-    "create_unix_server",
-    "serve_forever",
-    "run_app",
-    "run_simple",
-    "run_server",
-    "uvicorn.run",
-    "app.run",
-    "application.run",
-    "serve",
-    "make_server",
-    "HTTPServer",
-    "TCPServer",
-    "WSGIServer",
-    "TCPSite",
-    "UnixSite",
-    "listen",
-];
-
 /// Lines that are walked for one frame: a file is as long as its author likes, and calls lead from function to function.
 const STEPS: u32 = 20_000;
+
+/// Lines of one statement.
+pub(super) const STATEMENT: usize = 12;
+
+/// A call that starts a server: its line, its name.
+pub(super) type Call = (u32, &'static str);
 
 /// A source file in lines, and where its functions are defined.
 pub(super) struct Source<'a> {
     pub(super) lines: Vec<&'a str>,
     pub(super) defined: HashMap<&'a str, usize>,
+    /// What it has made that serves when it is run, by name.
+    makers: HashMap<&'a str, Maker>,
+    /// The calls that count; `None`: all.
+    pub(super) only: Option<&'static [&'static str]>,
     /// Lines that may still be walked.
     pub(super) steps: Cell<u32>,
-}
-
-/// `asyncio.run(main())` hides `main` from the stack while it waits.
-fn coroutines_started(line: &str) -> impl Iterator<Item = &str> {
-    [
-        "asyncio.run(",
-        "run_until_complete(",
-        "anyio.run(",
-        "runner.run(",
-        "uvloop.run(",
-    ]
-    .into_iter()
-    .filter_map(move |start| {
-        let (_, rest) = line.split_once(start)?;
-        let end = rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .unwrap_or(rest.len());
-        rest.get(..end).filter(|name| !name.is_empty())
-    })
 }
 
 impl<'a> Source<'a> {
@@ -71,31 +43,99 @@ impl<'a> Source<'a> {
                 defined.entry(name).or_insert(at);
             }
         }
+        let makers = lines.iter().filter_map(|line| made(line)).collect();
         Self {
             lines,
             defined,
+            makers,
+            only: None,
             steps: Cell::new(STEPS),
         }
     }
 
-    /// Line and name of a call that starts a server, ahead of where a frame stands.
-    pub(super) fn call_ahead(&self, frame: &Frame, innermost: bool) -> Option<(u32, &'static str)> {
+    /// A call that starts a server, wherever the file leads to when it is run.
+    pub(super) fn call_of_script(&self) -> Option<Call> {
+        self.walk(0, 0, false, DEPTH)
+    }
+
+    /// A call that starts a server, in a function of this file.
+    pub(super) fn call_of_function(&self, name: &str) -> Option<Call> {
+        self.in_function(name, DEPTH)
+    }
+
+    /// The call on a line that starts a server.
+    pub(super) fn call_on(&self, line: &str) -> Option<&'static str> {
+        let by_maker = run_of(line, |name| self.makers.get(name).copied());
+        let call = by_maker.or_else(|| server_call(line))?;
+        let counts = self.only.is_none_or(|only| only.contains(&call));
+        counts.then_some(call)
+    }
+
+    /// A call that starts a server, ahead of where a frame stands or in what its line runs. `callee` is the function that the
+    /// frame has called; of the innermost frame the line may hide the coroutine that it runs.
+    pub(super) fn call_ahead(
+        &self,
+        frame: &Frame,
+        callee: Option<&str>,
+        innermost: bool,
+    ) -> Option<(Call, Reach)> {
         let here = usize::try_from(frame.line).ok()?.checked_sub(1)?;
         let current = *self.lines.get(here)?;
         if innermost
             && let Some(found) =
                 coroutines_started(current).find_map(|name| self.in_function(name, DEPTH))
         {
-            return Some(found);
+            return Some((found, Reach::Within));
         }
+        let around = callee.and_then(|callee| self.call_around(here, callee));
         let in_function = frame.function != "<module>";
-        self.walk(here + 1, indent(current), in_function, DEPTH)
+        let below = || {
+            let goes_on = one_liner(current).is_none();
+            goes_on.then(|| self.walk(here + 1, indent(current), in_function, DEPTH))?
+        };
+        let ahead = around
+            .or_else(|| self.call_behind_semicolon(here))
+            .or_else(below);
+        ahead.map(|found| (found, Reach::Ahead))
+    }
+
+    /// The call whose arguments are being worked out: `serve(make_app())` while `make_app` runs.
+    fn call_around(&self, here: usize, callee: &str) -> Option<Call> {
+        let name = callee.rsplit('.').next()?;
+        (here.saturating_sub(STATEMENT)..=here)
+            .rev()
+            .find_map(|at| {
+                let call = self.call_on(self.lines.get(at)?)?;
+                let statement = self.statement(at);
+                let bracket = format!("{}(", call.rsplit('.').next().unwrap_or(call));
+                let arguments = statement.get(statement.find(&bracket)? + bracket.len()..)?;
+                let reaches = self.statement_length(at) > here - at;
+                let is_argument = called(arguments).any(|argument| argument == name);
+                (reaches && is_argument).then_some((u32::try_from(at + 1).ok()?, call))
+            })
+    }
+
+    /// `prepare(); app.run()`.
+    fn call_behind_semicolon(&self, here: usize) -> Option<Call> {
+        let line = *self.lines.get(here)?;
+        let (_, rest) = one_liner(line).unwrap_or(line).split_once(';')?;
+        self.call_here_or_below(here, rest, DEPTH)
+    }
+
+    fn call_here_or_below(&self, at: usize, text: &str, depth: u32) -> Option<Call> {
+        if let Some(call) = self.call_on(text) {
+            return Some((u32::try_from(at + 1).unwrap_or(0), call));
+        }
+        called(text).find_map(|name| self.in_function(name, depth))
     }
 
     /// The body of a function of this file.
-    fn in_function(&self, name: &str, depth: u32) -> Option<(u32, &'static str)> {
+    fn in_function(&self, name: &str, depth: u32) -> Option<Call> {
         let depth = depth.checked_sub(1)?;
         let at = *self.defined.get(name)?;
+        if let Some(body) = one_liner(self.lines.get(at)?) {
+            return self.call_here_or_below(at, body, depth);
+        }
         let outside = indent(self.lines.get(at)?);
         let (body, first) = self
             .lines
@@ -108,13 +148,7 @@ impl<'a> Source<'a> {
 
     /// Goes on from a line as the interpreter would: out of blocks, past branches that belong to what has run, past
     /// definitions, and not into what a condition guards.
-    fn walk(
-        &self,
-        from: usize,
-        level: usize,
-        in_function: bool,
-        depth: u32,
-    ) -> Option<(u32, &'static str)> {
+    fn walk(&self, from: usize, level: usize, in_function: bool, depth: u32) -> Option<Call> {
         let mut level = level;
         let mut skip_deeper_than: Option<usize> = None;
         for (at, line) in self.lines.iter().enumerate().skip(from) {
@@ -144,71 +178,42 @@ impl<'a> Source<'a> {
                 skip_deeper_than = Some(here);
                 continue;
             }
-            if let Some(call) = server_call(word) {
-                return Some((u32::try_from(at + 1).unwrap_or(0), call));
-            }
-            if let Some(found) = called(word).find_map(|name| self.in_function(name, depth)) {
+            if let Some(found) = self.call_here_or_below(at, word, depth) {
                 return Some(found);
             }
         }
         None
     }
+
+    /// A line with those that its brackets reach over, as one.
+    pub(super) fn statement(&self, at: usize) -> String {
+        let lines = self.lines.iter().skip(at).take(self.statement_length(at));
+        lines.map(|line| code_of_statement(line)).collect()
+    }
+
+    /// How many lines its brackets reach over.
+    fn statement_length(&self, at: usize) -> usize {
+        let mut depth = 0i32;
+        let mut length = 0;
+        for line in self.lines.iter().skip(at).take(STATEMENT) {
+            length += 1;
+            for c in code_of_statement(line).chars() {
+                depth += match c {
+                    '(' | '[' | '{' => 1,
+                    ')' | ']' | '}' => -1,
+                    _ => 0,
+                };
+            }
+            if depth <= 0 {
+                break;
+            }
+        }
+        length
+    }
 }
 
-/// The name that a line defines a function by.
-pub(super) fn definition(line: &str) -> Option<&str> {
-    let rest = line.trim_start();
-    let rest = rest.strip_prefix("async ").unwrap_or(rest);
-    let (name, _) = rest.strip_prefix("def ")?.split_once('(')?;
-    Some(name.trim_end())
-}
-
-fn begins_with(line: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| {
-        line.strip_prefix(word).is_some_and(|rest| {
-            !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') || *word == "@"
-        })
-    })
-}
-
-pub(super) fn is_blank(line: &str) -> bool {
-    let text = line.trim_start();
-    text.is_empty() || text.starts_with('#') || text.starts_with(')')
-}
-
-pub(super) fn indent(line: &str) -> usize {
-    line.len() - line.trim_start().len()
-}
-
-pub(super) fn server_call(line: &str) -> Option<&'static str> {
-    let code = line.split('#').next().unwrap_or(line);
-    CALLS.iter().copied().find(|call| {
-        code.match_indices(call).any(|(at, _)| {
-            let before = code.get(..at).and_then(|b| b.chars().next_back());
-            let after = code.get(at + call.len()..).unwrap_or("");
-            let whole =
-                !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '"' || c == '\'');
-            let prefixed = call.ends_with("Server") && before.is_some_and(|c| c.is_alphanumeric());
-            (whole || prefixed)
-                && after.starts_with('(')
-                // `pubsub.listen()` of a consumer takes nothing; a server's takes a port or a backlog.
-                && !(*call == "listen" && (before != Some('.') || after.starts_with("()")))
-        })
-    })
-}
-
-/// Names of plain calls on a line: `main()`, `asyncio.run(main())`.
-fn called(line: &str) -> impl Iterator<Item = &str> {
-    let code = line.split('#').next().unwrap_or(line);
-    code.match_indices('(').filter_map(move |(at, _)| {
-        let before = code.get(..at)?;
-        let start = before
-            .rfind(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .map_or(0, |p| p + 1);
-        let name = before.get(start..)?;
-        let plain = !before.get(..start)?.ends_with('.');
-        (plain && name.starts_with(|c: char| c.is_alphabetic() || c == '_')).then_some(name)
-    })
+fn code_of_statement(line: &str) -> &str {
+    line.split(" #").next().unwrap_or(line).trim()
 }
 
 #[cfg(test)]
@@ -227,8 +232,8 @@ mod tests {
             line: line as u32,
         };
         Source::of(text)
-            .call_ahead(&frame, true)
-            .map(|(_, call)| call)
+            .call_ahead(&frame, None, true)
+            .map(|((_, call), _)| call)
     }
 
     #[test]
@@ -243,6 +248,45 @@ mod tests {
         assert_eq!(ahead(indirect, "<module>", "# here"), Some("serve_forever"));
         let subclass = "load()  # here\nThreadingHTTPServer(('', 1), H)\n";
         assert_eq!(ahead(subclass, "<module>", "# here"), Some("HTTPServer"));
+    }
+
+    #[test]
+    fn a_call_whose_arguments_are_worked_out_is_ahead() {
+        let around = |text: &str, callee: &str| {
+            let line = text.lines().position(|l| l.contains("# here")).unwrap() + 1;
+            let frame = Frame {
+                function: "main".into(),
+                file: "/srv/app.py".into(),
+                line: line as u32,
+            };
+            let found = Source::of(text).call_ahead(&frame, Some(callee), false);
+            found.map(|((line, call), _)| (line, call))
+        };
+        let plain = "uvicorn.run(create_app(), port=1)  # here\n";
+        assert_eq!(around(plain, "create_app"), Some((1, "uvicorn.run")));
+        let wide = "web.run_app(\n    make(),  # here\n    port=1,\n)\n";
+        assert_eq!(around(wide, "make"), Some((1, "run_app")));
+        // It runs that very call, whoever wrote it.
+        let consumer = "consumer.listen('orders')  # here\n";
+        assert_eq!(around(consumer, "Consumer.listen"), None);
+        let own = "serve(jobs())  # here\n";
+        assert_eq!(around(own, "serve"), None);
+        let past = "web.run_app(make())\nwork()  # here\n";
+        assert_eq!(around(past, "work"), None);
+    }
+
+    #[test]
+    fn what_a_program_asks_before_it_serves_is_no_end_of_it() {
+        let one_line = "def ask(): return prompt('x')  # here\nFlask('x').run(port=1)\nask()\n";
+        assert_eq!(ahead(one_line, "ask", "# here"), None);
+        let group = "@click.command()\ndef main(): ask(); Flask('x').run(port=1)  # here\nmain()\n";
+        assert_eq!(ahead(group, "main", "# here"), Some("app.run"));
+        let same_line = "def main():\n    ask(); Flask('x').run(port=1)  # here\nmain()\n";
+        assert_eq!(ahead(same_line, "main", "# here"), Some("app.run"));
+        let named = "def main():\n    key = getpass()  # here\n    from flask import Flask\n    shop = Flask('x')\n    shop.run(port=1)\nmain()\n";
+        assert_eq!(ahead(named, "main", "# here"), Some("app.run"));
+        let other = "def main():\n    ask()  # here\n    job = Job('x')\n    job.run()\nmain()\n";
+        assert_eq!(ahead(other, "main", "# here"), None);
     }
 
     #[test]

@@ -5,25 +5,12 @@
 //! file also ends.
 
 use super::Search;
-use super::source::{Source, definition, indent, is_blank, server_call};
+use super::call::{BLOCKING, definition, indent, is_blank, one_liner};
+use super::source::{STATEMENT, Source};
 use crate::snapshot::{Frame, ServerThread};
 
-/// Lines of one statement.
-const STATEMENT: usize = 12;
 /// Functions that lead from one to the next.
 const DEPTH: u32 = 2;
-
-/// Calls that serve until they are told to end. To make a server, or to listen, is not yet to serve.
-const BLOCKING: [&str; 8] = [
-    "run_app",
-    "uvicorn.run",
-    "app.run",
-    "application.run",
-    "serve_forever",
-    "run_simple",
-    "run_server",
-    "serve",
-];
 
 /// Words of a file that ends its servers by itself: a thread that has done what it should has not died.
 const ENDINGS: [&str; 5] = [
@@ -131,11 +118,16 @@ impl Source<'_> {
         if !is_started {
             return None;
         }
-        let begins = *self.defined.get(target)?;
-        let (call_line, call) = self.call_within(begins)?;
+        let line = u32::try_from(at + 1).ok()?;
+        let function = target.rsplit('.').next()?;
+        // `target=server.serve_forever`: it runs the library's function itself.
+        let (call_line, call) = match self.defined.get(target) {
+            Some(begins) => self.call_within(*begins)?,
+            None => (line, *BLOCKING.iter().find(|call| **call == function)?),
+        };
         Some(Started {
-            line: u32::try_from(at + 1).ok()?,
-            function: target.to_owned(),
+            line,
+            function: function.to_owned(),
             call: call.to_owned(),
             call_line,
         })
@@ -155,13 +147,16 @@ impl Source<'_> {
 
     /// A call that starts a server, in the body of the function that is defined on a line.
     fn call_within(&self, begins: usize) -> Option<(u32, &'static str)> {
-        let outside = indent(self.lines.get(begins)?);
-        let end = self.end_of(begins, outside);
+        let definition = self.lines.get(begins)?;
+        let blocking = |text| self.call_on(text).filter(|call| BLOCKING.contains(call));
+        if let Some(call) = one_liner(definition).and_then(blocking) {
+            return Some((u32::try_from(begins + 1).ok()?, call));
+        }
+        let end = self.end_of(begins, indent(definition));
         (begins + 1..end).find_map(|at| {
             self.steps.set(self.steps.get().checked_sub(1)?);
             let line = self.lines.get(at).filter(|_| self.is_code(at))?;
-            let call = server_call(line).filter(|call| BLOCKING.contains(call))?;
-            Some((u32::try_from(at + 1).ok()?, call))
+            Some((u32::try_from(at + 1).ok()?, blocking(line)?))
         })
     }
 
@@ -179,27 +174,6 @@ impl Source<'_> {
 
     fn is_code(&self, at: usize) -> bool {
         self.lines.get(at).is_some_and(|line| !is_blank(line))
-    }
-
-    /// A line with those that its brackets reach over, as one.
-    fn statement(&self, at: usize) -> String {
-        let mut text = String::new();
-        let mut depth = 0i32;
-        for line in self.lines.iter().skip(at).take(STATEMENT) {
-            let code = line.split(" #").next().unwrap_or(line).trim();
-            text.push_str(code);
-            for c in code.chars() {
-                depth += match c {
-                    '(' | '[' | '{' => 1,
-                    ')' | ']' | '}' => -1,
-                    _ => 0,
-                };
-            }
-            if depth <= 0 {
-                break;
-            }
-        }
-        text
     }
 }
 
@@ -266,6 +240,8 @@ mod tests {
             format!(
                 "{SERVE}def start_web():\n    t = Thread(target=serve)\n    t.start()\n\ndef main():\n    start_web()\n    work()  # here\n"
             ),
+            "def serve(): srv.serve_forever()\nThread(target=serve).start()\nwhile True: work()  # here\n".to_owned(),
+            "srv = make()\nThread(target=srv.serve_forever, daemon=True).start()\nwork()  # here\n".to_owned(),
         ] {
             assert!(behind(&text, "# here").is_some(), "{text}");
         }
@@ -290,6 +266,7 @@ mod tests {
             ),
             // A function that serves nobody.
             "def mail():\n    send()\n\nThread(target=mail).start()\nwork()  # here\n".to_owned(),
+            "Thread(target=queue.drain).start()\nwork()  # here\n".to_owned(),
             // It makes a server for somebody else to run.
             "def make():\n    return HTTPServer(('', 1), H)\n\nThread(target=make).start()\nwork()  # here\n".to_owned(),
             // It is ended on purpose.

@@ -25,6 +25,7 @@ fn script_with_helper(w: &mut World) {
         file: "/srv/shop/main.py".into(),
         line: 12,
         call: "serve_forever".into(),
+        reach: steth::snapshot::Reach::default(),
     });
     w.old(11, 49.0, SCRIPT).parent(10).main(&format!(
         "{MAIN} | start std+multiprocessing/process.py:121 | _bootstrap std+multiprocessing/process.py:314 | \

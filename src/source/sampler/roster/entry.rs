@@ -45,7 +45,7 @@ pub struct Entry {
     pub(super) tasks_tried_at: Moment,
     pub(super) tasks_asked: bool,
     /// The application's frames that were searched for intent last.
-    pub(super) searched: Vec<Frame>,
+    pub(super) searched: Option<Vec<Frame>>,
 }
 
 impl Entry {
@@ -71,7 +71,7 @@ impl Entry {
             stack_tried_at: Moment(0),
             tasks_tried_at: Moment(0),
             tasks_asked: false,
-            searched: Vec::new(),
+            searched: None,
         }
     }
 
@@ -287,16 +287,17 @@ impl Entry {
             .filter(|f| !f.is_library())
             .cloned()
             .collect();
-        if own == self.searched {
+        if self.searched.as_ref() == Some(&own) {
             return;
         }
         if reader.search(Search {
             key,
+            cmdline: self.process.cmdline.clone(),
             cwd: self.process.cwd.clone(),
             stack: main.clone(),
             at: stacks.at,
         }) {
-            self.searched = own;
+            self.searched = Some(own);
         }
     }
 
