@@ -310,6 +310,7 @@ fn a_start_that_tries_its_address_again_and_again() {
         file: "/srv/shop/app.py".into(),
         line: 7,
         call: "start_server".into(),
+        reach: steth::snapshot::Reach::Ahead,
     });
     for _ in 0..5 {
         write(&mut w, 10, IN_USE);
