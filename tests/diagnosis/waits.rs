@@ -454,6 +454,33 @@ fn peer_silent() {
                 ],
             ),
             fires(
+                "both sync workers ask the server that they are",
+                |w| {
+                    let at = w.ago(0.0);
+                    request(w, ASK);
+                    let listener = w.socket(500);
+                    listener.address = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                    let port = listener.port;
+                    for pid in [11, 12] {
+                        let own = TcpWait {
+                            local: Some((HERE.0, 40_000)),
+                            peer: (HERE.0, port),
+                            heard: Some(at),
+                            sent: Some(at),
+                            ..tcp(TcpState::Established, 0)
+                        };
+                        w.p(pid)
+                            .waits(libc::SYS_recvfrom, Some(7), WaitTarget::Tcp(own));
+                    }
+                    w.watch(20.0)
+                },
+                Severity::Critical,
+                &[
+                    "which is this server itself",
+                    "must not wait for another request",
+                ],
+            ),
+            fires(
                 "both sync workers in a request",
                 |w| {
                     let at = w.ago(0.0);

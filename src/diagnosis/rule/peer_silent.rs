@@ -15,6 +15,8 @@ pub(super) fn examine(case: &Case) -> Verdict {
     };
     let is_client =
         matches!(&wait.on, WaitTarget::Tcp(tcp) if stuck::is_incoming(case, &stuck, tcp));
+    let is_itself =
+        matches!(&wait.on, WaitTarget::Tcp(tcp) if !is_client && is_own_port(case, tcp));
     let (peer, what, confirm) = match &wait.on {
         WaitTarget::Tcp(tcp) => {
             let peer = waits::address(tcp.peer);
@@ -40,21 +42,40 @@ pub(super) fn examine(case: &Case) -> Verdict {
         Code::PeerSilent,
         stuck.severity,
         format!(
-            "{}{} has waited {} for {what} from {peer}: {}",
+            "{}{} has waited {} for {what} from {peer}{}: {}",
             stuck.subject(),
             stuck.place(),
             duration(stuck.lasted_s(case)),
+            if is_itself {
+                ", which is this server itself"
+            } else {
+                ""
+            },
             stuck.effect(case)
         ),
     );
     stuck.complete(case, &mut found);
     found.evidence.extend(traffic(case, &stuck));
     found.remedy = match is_client {
+        _ if is_itself => "a request must not wait for another request to the same server: call the function itself, or await the call without blocking, and give it a time-out; more workers only move the limit".into(),
         true => "one client that says nothing must not hold up all others: give connections a time-out (timeout of the handler class, settimeout), serve each in a thread of its own, or put a proxy in front that buffers".into(),
         false => remedy(&stuck, &peer),
     };
     found.confirm = confirm;
     Verdict::Found(Box::new(found))
+}
+
+/// True if the other end of a connection is one of the server's own ports.
+fn is_own_port(case: &Case, tcp: &TcpWait) -> bool {
+    let (ip, port) = tcp.peer;
+    // Both ends of a connection to an address of this machine have that address.
+    let is_here = ip.is_loopback() || tcp.local.is_some_and(|(local, _)| local == ip);
+    case.listening().any(|listener| {
+        let on = listener.socket.address;
+        listener.socket.port == port
+            && is_here
+            && on.is_some_and(|on| on.is_unspecified() || on == ip)
+    })
 }
 
 fn answer(wait: &ThreadWait, tcp: &TcpWait) -> String {
