@@ -190,7 +190,8 @@ impl<'a> Case<'a> {
     /// True of a root whose main thread does work of its own: what it has started beside it is not what it waits for.
     fn boots_alone(&self, member: &Member) -> bool {
         let is_root = member.process.key == self.server.root;
-        let own = |t: &Track| !t.traits.supervises && !t.traits.waits_for_others;
+        let own =
+            |t: &Track| (!t.traits.supervises || t.traits.in_hook) && !t.traits.waits_for_others;
         is_root && self.track(member).is_some_and(own)
     }
 

@@ -3,7 +3,7 @@
 use super::framework::{self, Says};
 use super::kind::{self, Helper, Intent};
 use super::{Kind, draining, frames};
-use crate::snapshot::{Process, Stack};
+use crate::snapshot::{Frame, Process, Stack};
 
 /// Facts that roles and phases are told from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Traits {
     pub pool_child: bool,
     /// Its main thread watches over other processes, and serves nobody itself.
     pub supervises: bool,
+    /// It would, but runs code of the application: a hook of the master's.
+    pub in_hook: bool,
     /// Its main thread runs a server.
     pub runs_server: bool,
     /// It starts a child again when files change.
@@ -49,12 +51,23 @@ impl Traits {
             ends: draining::ends(process),
             pool_child: on_main(Says::Helps) || on_main(Says::Forks) && !on_main(Says::Forked),
             supervises: !runs_server && on_main(Says::Supervises),
+            in_hook: main.is_some_and(in_hook),
             runs_server,
             reloads: kind::is_reloader(process),
             orphan: intent == Intent::Helper(Helper::Spawned) || on_main(Says::Worker),
             waits_for_others: main.is_none_or(waits_for_others),
         }
     }
+}
+
+/// The innermost of the application's frames stands inside of what watches over other processes.
+fn in_hook(main: &Stack) -> bool {
+    let watches = |f: &Frame| framework::frame_says(f, Says::Supervises);
+    let innermost = main.frames.iter().rposition(watches);
+    let own = frames::application_frame(main);
+    innermost
+        .zip(own)
+        .is_some_and(|(watching, (own, _))| own > watching)
 }
 
 /// Waits for the server to end, and for nothing else: a loop of its own, or a queue that it takes work from, is its real work.

@@ -262,3 +262,22 @@ fn a_blocked_loop_whose_clients_are_unread_is_critical() {
         assert!(!only(&seen).unsettled);
     }
 }
+
+#[test]
+fn a_master_that_hangs_in_a_hook_of_the_application_is_to_blame_itself() {
+    let mut w = World::new();
+    w.old(10, 20.0, "/venv/bin/gunicorn -c conf.py shop:app")
+        .main("@arbiter | Arbiter.start pkg+gunicorn/arbiter.py:146 | on_starting /srv/shop/conf.py:5 | wait_for_licence /srv/shop/conf.py:3");
+    let seen = w.watch(4.0);
+    let server = only(&seen);
+    assert_eq!(server.phase, Phase::Starting);
+    let found = find(server, Code::StartupBlocked);
+    let culprit = found.culprit.as_ref().unwrap();
+    assert_eq!(culprit.function, "wait_for_licence");
+
+    // It reads its own sources: nothing of the application's.
+    let mut w = World::new();
+    w.old(10, 20.0, "/venv/bin/gunicorn shop:app")
+        .main("@arbiter | Arbiter.start pkg+gunicorn/arbiter.py:146");
+    assert_eq!(codes(only(&w.watch(4.0))), Vec::<&str>::new());
+}
