@@ -2,7 +2,7 @@
 
 use super::{Case, Verdict, count, duration, fd_exhausted, finding};
 use crate::diagnosis::{Code, Member, Phase, ServerListener, Severity, frames, sockets};
-use crate::snapshot::Activity;
+use crate::snapshot::{Activity, Frame, Stack};
 
 pub(super) fn examine(case: &Case) -> Verdict {
     let idle = |l: &&ServerListener| l.accepting.as_ref().is_some_and(Vec::is_empty);
@@ -48,10 +48,12 @@ pub(super) fn examine(case: &Case) -> Verdict {
             count(waiting as usize, "connection")
         ),
     );
+    let own = |m: &&Member| m.process.main_stack().and_then(frames::request_frame);
     found.culprit = workers
         .iter()
-        .find_map(|m| m.process.main_stack().and_then(frames::request_frame))
-        .map(|(_, frame)| frames::culprit_of(frame));
+        .find_map(|m| handed_to(case, m).map(|(frame, _)| frame))
+        .or_else(|| workers.iter().find_map(own).map(|(_, frame)| frame))
+        .map(frames::culprit_of);
     found.evidence.push(super::socket_evidence(case));
     found.evidence.push("no epoll set holds the listener and no thread waits in accept, select or poll on it (/proc)".into());
     found.evidence.push(format!(
@@ -68,6 +70,31 @@ pub(super) fn examine(case: &Case) -> Verdict {
         port => format!("ss -ltnp 'sport = :{port}'"),
     };
     Verdict::Found(Box::new(found))
+}
+
+/// Where the threads stand, and how many there, to which a main thread hands what it accepts while their queue is full.
+fn handed_to<'a>(case: &Case<'a>, member: &'a Member) -> Option<(&'a Frame, usize)> {
+    let main = member.process.main_stack()?;
+    let puts = |f: &Frame| {
+        let name = f.function.rsplit('.').next();
+        f.is_library() && f.file.ends_with("/queue.py") && name == Some("put")
+    };
+    main.frames.iter().any(puts).then_some(())?;
+    let threads = &case.track(member)?.standing.threads;
+    let stands = |stack: &&Stack| {
+        let place = stack.tid.and_then(|tid| threads.of(tid));
+        place.is_some_and(|p| case.at.seconds_since(p.since) >= case.thresholds.nobody_accepts_s)
+    };
+    let stacks = member.process.python.as_ref()?.stacks.as_ref()?;
+    let others = stacks.list.iter().filter(|stack| stack.tid != main.tid);
+    let own: Vec<&Frame> = others
+        .filter(stands)
+        .filter_map(|stack| frames::application_frame(stack))
+        .map(|(_, frame)| frame)
+        .collect();
+    let there = |frame: &Frame| own.iter().filter(|other| ***other == *frame).count();
+    let most = own.iter().max_by_key(|frame| there(frame))?;
+    Some((most, there(most)))
 }
 
 /// Who ought to accept, and what it does instead.
@@ -90,6 +117,14 @@ fn who(case: &Case, workers: &[&Member]) -> String {
         };
     };
     let main = first.process.main_stack();
+    if let Some((frame, threads)) = handed_to(case, first) {
+        return format!(
+            "its worker waits for room in a queue: {} that would empty it {} in {}",
+            count(threads, "thread"),
+            if threads == 1 { "stands" } else { "stand" },
+            frames::place(frame)
+        );
+    }
     let place = main
         .and_then(frames::request_frame)
         .map(|(_, f)| frames::place(f));
