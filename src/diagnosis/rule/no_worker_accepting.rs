@@ -48,11 +48,15 @@ pub(super) fn examine(case: &Case) -> Verdict {
             count(waiting as usize, "connection")
         ),
     );
-    let own = |m: &&Member| m.process.main_stack().and_then(frames::request_frame);
-    found.culprit = workers
-        .iter()
-        .find_map(|m| handed_to(case, m).map(|(frame, _)| frame))
-        .or_else(|| workers.iter().find_map(own).map(|(_, frame)| frame))
+    let handed = workers.iter().find_map(|m| handed_to(case, m));
+    let own = || {
+        workers
+            .iter()
+            .find_map(|m| m.process.main_stack().and_then(frames::request_frame))
+    };
+    found.culprit = handed
+        .map(|(frame, _)| frame)
+        .or_else(|| own().map(|(_, frame)| frame))
         .map(frames::culprit_of);
     found.evidence.push(super::socket_evidence(case));
     found.evidence.push("no epoll set holds the listener and no thread waits in accept, select or poll on it (/proc)".into());
