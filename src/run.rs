@@ -174,8 +174,7 @@ fn judge(scene: &Scene, targets: &[Target]) -> ExitStatus {
     };
     let unseen = servers.iter().any(|s| {
         let counts = |m: &&Member| m.role != Role::Helper;
-        s.members
-            .iter()
+        s.own_members()
             .filter(counts)
             .any(|m| hidden(m.process.key.pid))
     });

@@ -244,7 +244,8 @@ impl<'a> Case<'a> {
     /// A lone script with a socket that listens, from which it has not been seen to accept, for which nobody waits, and with
     /// no call ahead that would serve: it may poll the socket now and then, or have it for a visitor that never comes.
     fn may_be_none(&self) -> bool {
-        let [only] = self.server.members.as_slice() else {
+        let mut own = self.server.own_members();
+        let (Some(only), None) = (own.next(), own.next()) else {
             return false;
         };
         let says_nothing = self

@@ -120,6 +120,7 @@ impl<'a> Waiting<'a> {
             self.last = Some(self.now.clone());
         }
         let is_sure = match diagnosis.servers.iter().all(|s| was_watched(s)) {
+            _ if diagnosis.servers.iter().any(|s| s.unsettled) => false,
             true => since.elapsed() >= WATCHED,
             false if looks + 1 >= FOUND_LOOKS => since.elapsed() >= FOUND,
             false => since.elapsed() >= FOUND_LONG,
@@ -132,16 +133,11 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Adds the servers that the target has meant before, and those that a script with its pid has started (`./start.sh &`).
+    /// Adds the servers that the target has meant before.
     fn follow(&mut self, whole: &Diagnosis) {
         let selected = &self.now.diagnosis;
         self.followed
             .extend(selected.servers.iter().map(|s| s.root));
-        if let (Target::Pid(pid), true) = (&self.arguments.target, selected.outsiders.is_empty()) {
-            let started = |s: &&Arc<Server>| s.members.iter().any(|m| m.process.ppid == *pid);
-            let children = whole.servers.iter().filter(started);
-            self.followed.extend(children.map(|s| s.root));
-        }
         let servers = whole.servers.iter();
         let followed = servers.filter(|s| self.followed.contains(&s.root)).cloned();
         let diagnosis = Arc::make_mut(&mut self.now.diagnosis);
@@ -167,8 +163,13 @@ impl<'a> Waiting<'a> {
     /// Prints the verdict on what was seen last.
     fn explain(&self, whole: &Diagnosis) -> Result<ExitStatus> {
         let targets = std::slice::from_ref(&self.arguments.target);
+        let lives = |scene: &&Scene| {
+            let servers = &scene.diagnosis.servers;
+            servers.iter().any(|s| s.phase != Phase::Exited)
+        };
         let failed = self.failed.as_ref().map(|(_, scene)| scene);
-        let Some(last) = failed.or(self.last.as_ref()) else {
+        let now = Some(&self.now).filter(lives);
+        let Some(last) = now.or(failed).or(self.last.as_ref()) else {
             let status = self.unmatched(whole);
             if status.is_none() {
                 print(&check::text(&self.now))?;
@@ -210,13 +211,15 @@ fn is_there(diagnosis: &Diagnosis, until: Until, failed: Option<Moment>) -> bool
     };
     let is_newer = |s: &Server| {
         let alive = s
-            .members
-            .iter()
+            .own_members()
             .filter(|m| m.exit.is_none() && m.process.is_python());
         let started = alive.map(|m| m.process.started).min();
         failed.is_none_or(|failed| started.is_some_and(|started| started > failed))
     };
-    alive().any(|s| is_newer(s)) && alive().all(|s| is_wanted(s.phase) && !s.unsettled)
+    // One that serves and may be blocked is there, but not for sure.
+    let is_there =
+        |s: &Arc<Server>| is_wanted(s.phase) && (!s.unsettled || s.phase == Phase::Serving);
+    alive().any(|s| is_newer(s)) && alive().all(is_there)
 }
 
 /// True if it was seen before it listened.
@@ -273,9 +276,9 @@ mod tests {
     #[test]
     fn what_has_got_there() {
         use Phase::{Bound, Exited, Listening, Serving, Stalled, Starting};
-        let unsettled = Server {
+        let unsettled = |phase| Server {
             unsettled: true,
-            ..in_phase(Serving)
+            ..in_phase(phase)
         };
         let cases = [
             ("nothing", vec![], (false, false)),
@@ -284,7 +287,16 @@ mod tests {
             ("listening", vec![in_phase(Listening)], (true, false)),
             ("serving", vec![in_phase(Serving)], (true, true)),
             ("stalled", vec![in_phase(Stalled)], (false, false)),
-            ("dies at boot now and then", vec![unsettled], (false, false)),
+            (
+                "dies at boot now and then",
+                vec![unsettled(Listening)],
+                (false, false),
+            ),
+            (
+                "its loop is held for the moment",
+                vec![unsettled(Serving)],
+                (true, true),
+            ),
             ("ended", vec![in_phase(Exited)], (false, false)),
             (
                 "the old one has ended",

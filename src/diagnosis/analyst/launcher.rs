@@ -72,6 +72,11 @@ impl Server {
         let root = self.members.first().map(|root| root.process.key);
         member.role == Role::Supervisor && Some(member.process.key) != root
     }
+
+    /// The members that are processes of its own: all but those that have started it.
+    pub fn own_members(&self) -> impl Iterator<Item = &Member> + Clone {
+        self.members.iter().filter(|m| !self.is_launcher(m))
+    }
 }
 
 /// Python processes that serve nobody themselves: those of no server, and helpers.

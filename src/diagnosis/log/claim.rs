@@ -60,7 +60,7 @@ fn is_silent(server: &Server) -> bool {
 
 /// The newest claim of a process that lives.
 fn newest<'a>(server: &Server, snapshot: &'a Snapshot) -> Option<&'a LogLine> {
-    let alive = server.members.iter().filter(|m| m.exit.is_none());
+    let alive = server.own_members().filter(|m| m.exit.is_none());
     let alive: Vec<_> = alive
         .map(|m| &m.process)
         .filter(|p| p.is_python())

@@ -56,7 +56,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         return found(case, &addresses, taken, Some(refused.line), &deaths);
     }
     let fails = is_loop && deaths.iter().all(|d| may_be_refused(d)) && is_silent(case, &deaths);
-    let mut alive = case.server.members.iter().filter(|m| m.exit.is_none());
+    let mut alive = case.server.own_members().filter(|m| m.exit.is_none());
     let tries = alive.any(|m| retries(&m.process));
     if taken.is_some() && (fails || tries) && !shares_ports(case) {
         return found(case, &addresses, taken, None, &deaths);
@@ -76,7 +76,7 @@ pub(crate) fn unknown_holders(case: &Case) -> Option<u64> {
 
 /// What the command line of the server's root wants.
 fn wanted(case: &Case) -> Vec<Wanted> {
-    let members = case.server.members.iter().map(|m| &m.process);
+    let members = case.server.own_members().map(|m| &m.process);
     let root = members.clone().find(|p| p.is_python());
     let cmdline = root.map(|p| p.cmdline.as_slice()).filter(|c| !c.is_empty());
     let dead = || case.server.exits.iter().map(|e| e.exit.cmdline.as_slice());
@@ -86,7 +86,7 @@ fn wanted(case: &Case) -> Vec<Wanted> {
 
 /// The newest line of the log that tells of a refusal.
 fn refused<'a>(case: &Case<'a>) -> Option<Refused<'a>> {
-    let alive = case.server.members.iter().filter(|m| m.exit.is_none());
+    let alive = case.server.own_members().filter(|m| m.exit.is_none());
     let alive: Vec<&Process> = alive
         .map(|m| m.process.as_ref())
         .filter(|p| p.is_python())
@@ -256,7 +256,7 @@ fn complete(found: &mut Finding, case: &Case, socket: Option<&Listener>, holder:
             sockets::address(socket)
         ));
     }
-    let root = case.server.members.iter().find(|m| m.process.is_python());
+    let root = case.server.own_members().find(|m| m.process.is_python());
     let is_twin = holder.is_some_and(|h| root.is_some_and(|r| r.process.cmdline == h.cmdline));
     found.remedy = match holder {
         Some(h) if is_twin && h.ppid <= 1 => format!(

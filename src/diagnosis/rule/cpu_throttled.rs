@@ -19,7 +19,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         return Verdict::Clear;
     }
     let mut waits = false;
-    for member in case.server.members.iter().filter(|m| m.exit.is_none()) {
+    for member in case.server.own_members().filter(|m| m.exit.is_none()) {
         let Some((quota, throttling)) = throttling(case, member) else {
             continue;
         };

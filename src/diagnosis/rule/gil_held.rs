@@ -6,7 +6,7 @@ use crate::diagnosis::{Code, Finding, Member, Phase, Severity, frames};
 use crate::snapshot::{Activity, Frame, Stack};
 
 pub(super) fn examine(case: &Case) -> Verdict {
-    let held = case.server.members.iter().filter(|m| m.exit.is_none());
+    let held = case.server.own_members().filter(|m| m.exit.is_none());
     let held = held.filter_map(|member| {
         let track = case.track(member)?;
         Some((member, track, track.gil.holder()?.held_s()))

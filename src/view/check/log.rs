@@ -32,7 +32,7 @@ fn last_traceback(server: &Server, snapshot: &Snapshot) -> Option<String> {
     let own = server.members.iter().filter_map(|m| m.exit.as_ref());
     let deaths: Vec<&MemberExit> = own.chain(&server.exits).collect();
     let last = log::last_words::of(server, snapshot, &deaths).filter(|_| has_failed(server))?;
-    let born = server.members.iter().map(|m| m.process.started).min();
+    let born = server.own_members().map(|m| m.process.started).min();
     let tails = log::tails(server, snapshot);
     let before = tails.iter().flat_map(|tail| &tail.tracebacks);
     let of_application = before
