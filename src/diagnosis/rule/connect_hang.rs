@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Case, Verdict, duration, finding, socket_evidence, task_words};
+use super::{Case, Verdict, duration, finding, shell_word, socket_evidence, task_words};
 use crate::diagnosis::stuck::{self, Reason, Stuck};
 use crate::diagnosis::task::{self, suspect};
 use crate::diagnosis::{Code, Phase, frames, waits};
@@ -30,7 +30,7 @@ fn of_thread(case: &Case, stuck: &Stuck) -> Verdict {
         }
         WaitTarget::Unix { path, .. } => {
             let path = path.clone().unwrap_or_default();
-            let confirm = format!("ss -lxp src {path}");
+            let confirm = format!("ss -lxp src {}", shell_word(&path));
             (
                 format!("unix socket {path}"),
                 "nobody accepts it".to_owned(),

@@ -1,6 +1,6 @@
 //! The quota of a cgroup, not the program, sets the pace.
 
-use super::{Case, Verdict, duration, finding};
+use super::{Case, Verdict, duration, finding, shell_word};
 use crate::diagnosis::history::Throttling;
 use crate::diagnosis::{Code, Finding, Member, Phase, Severity};
 use crate::snapshot::CpuQuota;
@@ -106,7 +106,7 @@ fn found(case: &Case, member: &Member, quota: &CpuQuota, seen: &Throttling) -> F
     found.remedy = "raise the quota (docker --cpus, resources.limits.cpu, CPUQuota=) or take it away while the server starts; set the number of workers and threads by the quota, not by the machine's cores".into();
     found.confirm = format!(
         "grep -H . {0}/cpu.stat; sleep 2; grep -H . {0}/cpu.stat",
-        quota.path
+        shell_word(&quota.path)
     );
     found
 }

@@ -1,7 +1,7 @@
 //! A lock that somebody else holds: another process by a file, or a thread that is still at work.
 
 use super::thread_deadlock::{stands, thread};
-use super::{Case, Verdict, duration, finding};
+use super::{Case, Verdict, duration, finding, shell_word};
 use crate::diagnosis::stuck::{self, LockCase, Reason, Stuck};
 use crate::diagnosis::{Code, Finding, frames, waits};
 use crate::snapshot::{LockKind, Process, WaitTarget};
@@ -129,6 +129,7 @@ fn of_file(case: &Case, stuck: &Stuck) -> Option<Finding> {
         LockKind::Record => "find out why the holder does not let go, or end it; ask without waiting (LOCK_NB) and give up after a while".into(),
         LockKind::Sqlite => "let the holder commit, or end it; keep transactions short, use a time-out of seconds (sqlite3.connect(timeout=…)) and journal_mode=WAL".into(),
     };
-    found.confirm = format!("cat /proc/locks; ls -l /proc/{pid}/fd | grep '{path}'");
+    let path = shell_word(path);
+    found.confirm = format!("cat /proc/locks; ls -l /proc/{pid}/fd | grep -F -- {path}");
     Some(found)
 }

@@ -1,6 +1,6 @@
 //! The kernel kills processes of the server for want of memory, and they are started again.
 
-use super::{Case, Verdict, count, duration, finding};
+use super::{Case, Verdict, count, duration, finding, shell_word};
 use crate::diagnosis::{Code, Finding, MemberExit, Phase, Severity, frames};
 use crate::snapshot::{MemoryUse, Moment};
 
@@ -86,7 +86,7 @@ fn found(
     found.remedy = "raise the memory limit, or run fewer workers; load large data once, before the workers are forked (--preload)".into();
     found.confirm = format!(
         "grep -H oom_kill {0}/memory.events {0}/memory.oom_control 2>/dev/null; dmesg | grep -i 'killed process'",
-        memory.path
+        shell_word(&memory.path)
     );
     found
 }

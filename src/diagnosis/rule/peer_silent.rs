@@ -1,6 +1,6 @@
 //! The application is connected and waits for an answer that does not come.
 
-use super::{Case, Verdict, duration, finding};
+use super::{Case, Verdict, duration, finding, shell_word};
 use crate::diagnosis::stuck::{self, Reason, Stuck};
 use crate::diagnosis::{Code, waits};
 use crate::snapshot::{TcpState, TcpWait, ThreadWait, WaitTarget};
@@ -29,7 +29,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
         }
         WaitTarget::Unix { path, .. } => {
             let path = path.clone().unwrap_or_default();
-            let confirm = format!("ss -xp dst {path}");
+            let confirm = format!("ss -xp dst {}", shell_word(&path));
             (
                 format!("unix socket {path}"),
                 "an answer".to_owned(),

@@ -1,6 +1,6 @@
 //! The file of a unix socket lets nobody connect but its owner: a proxy that runs as another user is refused.
 
-use super::{Case, Verdict, finding};
+use super::{Case, Verdict, finding, shell_word};
 use crate::diagnosis::{Code, Phase, ServerListener, Severity, sockets};
 use crate::snapshot::{Family, SocketFile};
 
@@ -34,7 +34,8 @@ pub(super) fn examine(case: &Case) -> Verdict {
         file.mode, file.uid, file.gid, case.server.pid
     ));
     found.remedy = "let the proxy's group in: its group as that of the socket and mode 0660 (gunicorn --umask 007 --group www-data, hypercorn -m 007, UMask=0007 in the unit), or run both as one user".into();
-    found.confirm = format!("stat -c '%A %U %G %n' {path}; ps -o user,args -C nginx");
+    let word = shell_word(path);
+    found.confirm = format!("stat -c '%A %U %G %n' {word}; ps -o user,args -C nginx");
     Verdict::Found(Box::new(found))
 }
 

@@ -58,14 +58,20 @@ impl Clipboard {
     }
 
     /// The bytes that ask for it; none where [`Self::copied`] is not `Sent`. A control character in the text, which
-    /// might end a line where it is pasted, becomes a space.
+    /// might end a line where it is pasted, becomes a space, and so does what makes a text look like another one.
     pub fn sequence(self, text: &str) -> Vec<u8> {
         if !matches!(self.copied(text), Copied::Sent(_)) {
             return Vec::new();
         }
         let one_line: String = text
             .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| {
+                if c.is_control() || is_unseen(c) {
+                    ' '
+                } else {
+                    c
+                }
+            })
             .collect();
         let plain = format!("\x1b]52;c;{}\x07", base64(one_line.as_bytes())).into_bytes();
         match self {
@@ -73,6 +79,11 @@ impl Clipboard {
             _ => plain,
         }
     }
+}
+
+/// Characters without a width, and those that turn the direction of a text (Unicode, bidirectional controls).
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `ESC P … ESC \`, as often as is needed.

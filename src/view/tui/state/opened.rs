@@ -90,8 +90,9 @@ impl Opened {
         let newer = place.zip(server).and_then(|(at, s)| Self::at(s, at));
         match newer {
             Some(newer) => {
+                let is_same = newer.finding.confirm == self.finding.confirm;
                 *self = Self {
-                    copied: self.copied,
+                    copied: self.copied.filter(|_| is_same),
                     scroll: self.scroll,
                     ..newer
                 }
