@@ -133,6 +133,8 @@ struct Look<'a> {
     asleep: &'a Asleep,
     spots: Spots,
     kinds: ByAddress<Kind>,
+    /// The type that was met last, and its kind.
+    last_kind: (u64, Kind),
     memo: Memo,
     /// Seconds of CLOCK_MONOTONIC, on which loops count.
     now: f64,
@@ -199,6 +201,7 @@ impl<'a> Look<'a> {
             asleep,
             spots: Spots::default(),
             kinds: ByAddress::default(),
+            last_kind: (0, Kind::Other),
             memo: Memo::default(),
             now: clock::monotonic_ns() as f64 / 1e9,
             most_work,

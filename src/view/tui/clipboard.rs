@@ -149,6 +149,7 @@ mod tests {
     fn what_is_sent_is_bounded_and_one_line() {
         let plain = Clipboard::Terminal;
         assert_eq!(plain.sequence("ls\n-l"), b"\x1b]52;c;bHMgLWw=\x07");
+        assert_eq!(plain.sequence("a\u{202e}b"), plain.sequence("a b"));
         assert_eq!(Clipboard::Tmux.sequence("foo"), b"\x1b]52;c;Zm9v\x07");
         assert_eq!(Clipboard::None.sequence("foo"), b"");
         assert_eq!(plain.copied(""), Copied::NotSent);

@@ -107,11 +107,17 @@ impl Look<'_> {
         let Some(addr) = self.heap.pointer(object + 8) else {
             return Kind::Other;
         };
-        if let Some(kind) = self.kinds.get(&addr) {
-            return *kind;
+        // Objects of one level of a walk are mostly of one type.
+        if self.last_kind.0 == addr {
+            return self.last_kind.1;
         }
-        let kind = classify(self.heap, addr, &self.asyncio.types).unwrap_or(Kind::Other);
-        self.kinds.insert(addr, kind);
+        let known = self.kinds.get(&addr).copied();
+        let kind = known.unwrap_or_else(|| {
+            let kind = classify(self.heap, addr, &self.asyncio.types).unwrap_or(Kind::Other);
+            self.kinds.insert(addr, kind);
+            kind
+        });
+        self.last_kind = (addr, kind);
         kind
     }
 }

@@ -55,6 +55,8 @@ pub struct Spot {
 #[derive(Debug, Default)]
 pub struct Spots {
     list: Vec<Spot>,
+    /// The one that was asked for last: code object, instruction, place in the list.
+    last: (u64, u64, usize),
     by_code: ByAddress<Vec<(u64, usize)>>,
 }
 
@@ -126,12 +128,22 @@ impl Spot {
 impl Look<'_> {
     /// Where a suspended frame of this state stands.
     pub fn spot(&mut self, frame: &RawFrame, state: i8) -> Option<usize> {
-        let known = self.spots.by_code.get(&frame.code);
-        if let Some(found) =
-            known.and_then(|all| all.iter().find(|(at, _)| *at == frame.instruction))
-        {
-            return Some(found.1);
+        // Tasks that were made together mostly stand together.
+        let (code, instruction, last) = self.spots.last;
+        if (code, instruction) == (frame.code, frame.instruction) {
+            return Some(last);
         }
+        let known = self.spots.by_code.get(&frame.code);
+        let known = known.and_then(|all| all.iter().find(|(at, _)| *at == frame.instruction));
+        let at = match known {
+            Some((_, at)) => *at,
+            None => self.new_spot(frame, state)?,
+        };
+        self.spots.last = (frame.code, frame.instruction, at);
+        Some(at)
+    }
+
+    fn new_spot(&mut self, frame: &RawFrame, state: i8) -> Option<usize> {
         let site = self.sites.of(self.heap, frame.code)?;
         let offset = frame.offset(self.heap, &site.code)?;
         // Up to 3.10 what has not begun stands before the first instruction, on the line of the definition.
