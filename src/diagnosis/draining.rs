@@ -3,7 +3,7 @@
 use super::framework::{self, Says};
 use super::kind::{self, Intent};
 use super::{ServerListener, frames};
-use crate::snapshot::{Connection, Process, Reach, Stack, TcpState};
+use crate::snapshot::{Connection, ListenerState, Process, Reach, Stack, TcpState};
 
 /// Ports from which the kernel takes those of clients (`net.ipv4.ip_local_port_range`, unless it was changed).
 const CLIENTS_FROM: u16 = 32768;
@@ -19,11 +19,25 @@ pub fn ends(process: &Process) -> bool {
     // has run starts one.
     framework::says(main, Says::Ends) && (kind::by_stack(main).is_some() || has_run(Reach::Within))
         || framework::says(main, Says::Exits)
-            && (serves_no_more(process, main) || has_run(Reach::Behind))
+            && (was_started_as_server(process) || has_run(Reach::Behind))
+            && !another_may_serve(process, main)
 }
 
-/// True if a server's main thread is past its end, and no other thread may have taken its place.
-fn serves_no_more(process: &Process, main: &Stack) -> bool {
+/// True if the root of a server is on its way out, who `ends` by its frames. A script may only have started a thread that
+/// serves: where a socket listens, its source is no proof.
+pub fn root_ends(root: &Process, ends: bool, listeners: &[ServerListener]) -> bool {
+    let listens = |l: &ServerListener| !l.side && l.socket.state == ListenerState::Listening;
+    let says = |what| root.main_stack().is_some_and(|s| framework::says(s, what));
+    let by_source = says(Says::Exits) && !says(Says::Ends) && !was_started_as_server(root);
+    ends && !(by_source && listeners.iter().any(listens))
+}
+
+fn was_started_as_server(process: &Process) -> bool {
+    matches!(kind::intent(&process.cmdline), Intent::Serves(_))
+}
+
+/// True if another thread than the main one may serve.
+fn another_may_serve(process: &Process, main: &Stack) -> bool {
     let stacks = process.python.as_ref().and_then(|p| p.stacks.as_ref());
     let others = || {
         stacks
@@ -33,8 +47,7 @@ fn serves_no_more(process: &Process, main: &Stack) -> bool {
     };
     let may_serve =
         |s: &Stack| kind::by_stack(s).is_some() || frames::has_loop(s) || frames::is_importing(s);
-    let was_one = matches!(kind::intent(&process.cmdline), Intent::Serves(_));
-    was_one && !others().any(may_serve)
+    others().any(may_serve)
 }
 
 /// Connections that came in, and no socket that listens there: a server that has closed its listener and waits for them.

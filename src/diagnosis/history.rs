@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 mod cgroup;
 mod gil;
+mod intends;
 mod place;
 mod pools;
 mod queue;

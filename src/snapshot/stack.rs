@@ -188,6 +188,8 @@ pub enum Reach {
     /// It is ahead.
     #[default]
     Ahead,
+    /// It is somewhere in the script, to which the interpreter has not come yet.
+    Script,
     /// It stands in what the present line runs: in the coroutine of `asyncio.run(main())`.
     Within,
     /// The program has come to its end, and must have passed it.

@@ -10,12 +10,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel,
+};
+use std::time::{Instant, SystemTime};
 
 use crate::snapshot::{Frame, Intent, Moment, ProcessKey, Reach, ServerThread, Stack};
 
 mod call;
+mod code;
 mod launch;
 mod source;
 mod thread;
@@ -78,35 +81,52 @@ impl IntentReader {
         room
     }
 
-    fn hand_over(&mut self) {
+    /// Hands over what waits; false if who should take it has died.
+    fn hand_over(&mut self) -> bool {
         let Some((sender, _)) = &self.searcher else {
-            return;
+            return true;
         };
         while let Some(search) = self.waiting.pop_front() {
-            if let Err(TrySendError::Full(search)) = sender.try_send(search) {
-                self.waiting.push_front(search);
-                return;
+            match sender.try_send(search) {
+                Ok(()) => {}
+                Err(TrySendError::Full(search)) => {
+                    self.waiting.push_front(search);
+                    return true;
+                }
+                Err(TrySendError::Disconnected(search)) => {
+                    self.waiting.push_front(search);
+                    return false;
+                }
             }
         }
+        true
     }
 
-    /// Results that have come in since. Those of the searches that were queued a moment ago are waited for as long as there is
-    /// patience: the last look may be the only one at a stack. What takes longer comes with a later look.
-    pub fn found(&mut self, patience: Duration) -> Vec<Found> {
-        let until = Instant::now() + patience;
+    /// Results that have come in since. Those of the searches that were queued a moment ago are waited for until then: the
+    /// last look may be the only one at a stack. What takes longer comes with a later look. A searcher that has died is
+    /// missed: the next search has another one.
+    pub fn found(&mut self, until: Instant) -> Vec<Found> {
         let fresh = std::mem::take(&mut self.fresh);
         let mut results: Vec<Answer> = Vec::new();
         loop {
-            self.hand_over();
+            let lives = self.hand_over();
             let Some((_, found)) = &self.searcher else {
                 break;
             };
             results.extend(found.try_iter());
+            if !lives {
+                self.searcher = None;
+                break;
+            }
             let left = until.saturating_duration_since(Instant::now());
             if results.len() >= fresh || left.is_zero() {
                 break;
             }
-            results.extend(found.recv_timeout(left));
+            match found.recv_timeout(left) {
+                Ok(answer) => results.push(answer),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.searcher = None,
+            }
         }
         let note = |((key, intent), thread): Answer| {
             match thread {
@@ -167,7 +187,7 @@ impl Sources {
             return self.of_script(search, Reach::Behind);
         }
         match is_newborn(search) {
-            true => self.of_script(search, Reach::Ahead),
+            true => self.of_script(search, Reach::Script),
             false => self.ahead(search),
         }
     }
@@ -190,8 +210,8 @@ impl Sources {
         })
     }
 
-    /// The server that the script starts which the command line names. What has come to its end has served only if the script
-    /// has stood in it.
+    /// The server that the script starts which the command line names. What has come to its end has served only if its main
+    /// thread has stood in it.
     fn of_script(&mut self, search: &Search, reach: Reach) -> Option<Intent> {
         let script = script(&search.cmdline)?;
         let text = self.read(search, script)?;
@@ -199,6 +219,7 @@ impl Sources {
         let call = source.call_of_script()?;
         if reach == Reach::Behind {
             source.only = Some(BLOCKING);
+            source.on_main = true;
             source.call_of_script()?;
         }
         Some(intent(script, call, reach))
@@ -242,7 +263,7 @@ impl Sources {
         }
         let mut bytes = Vec::new();
         opened.take(LARGEST).read_to_end(&mut bytes).ok()?;
-        let text: Arc<str> = String::from_utf8_lossy(&bytes).into();
+        let text: Arc<str> = code::without_texts(&String::from_utf8_lossy(&bytes)).into();
         if self.files.len() >= FILES {
             self.files.clear();
         }
@@ -316,54 +337,4 @@ fn calls_in_circles() -> (String, String) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::snapshot::Activity;
-
-    #[test]
-    fn the_script_is_what_the_interpreter_runs() {
-        for (line, want) in [
-            ("python app.py 80", Some("app.py")),
-            ("/venv/bin/python3 -u -X dev /srv/app.py", None),
-            ("python -u -B /srv/app.py", Some("/srv/app.py")),
-            ("python -m shop app.py", None),
-            ("python -c code app.py", None),
-            ("python /venv/bin/uvicorn app.py", None),
-            ("python", None),
-        ] {
-            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            assert_eq!(script(&words), want, "{line}");
-        }
-    }
-
-    #[test]
-    fn an_end_is_told_by_the_outermost_frame() {
-        let stack = |frames: &[(&str, &str)]| Stack {
-            tid: Some(1),
-            name: None,
-            daemon: None,
-            activity: Activity::Lock,
-            holds_gil: false,
-            frames: frames
-                .iter()
-                .map(|(function, file)| Frame {
-                    function: (*function).into(),
-                    file: (*file).into(),
-                    line: 1,
-                })
-                .collect(),
-        };
-        let threads = ("_shutdown", "/usr/lib/python3.11/threading.py");
-        assert!(is_past_its_end(&stack(&[threads])));
-        // A program may call it, too.
-        assert!(!is_past_its_end(&stack(&[
-            ("<module>", "/srv/app.py"),
-            threads
-        ])));
-        assert!(!is_past_its_end(&stack(&[(
-            "_shutdown",
-            "/srv/threading/app.py"
-        )])));
-        assert!(!is_past_its_end(&stack(&[])));
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::clock::now;
 use super::holder::HolderReader;
@@ -289,6 +289,7 @@ impl Sampler {
             });
         }
         self.stacks.request(requests);
+        let until = Instant::now() + wishes.patience;
         for answer in self.stacks.collect(wishes.patience) {
             if let Some(entry) = self
                 .roster
@@ -299,7 +300,7 @@ impl Sampler {
                 entry.search_intent(&mut self.intents);
             }
         }
-        for (key, intent) in self.intents.found(wishes.patience) {
+        for (key, intent) in self.intents.found(until) {
             if let Some(entry) = self.roster.entry(key.pid).filter(|e| e.process.key == key) {
                 entry.intend(intent);
             }

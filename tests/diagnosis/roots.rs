@@ -198,6 +198,95 @@ fn a_script_that_has_come_to_its_end_shuts_down_if_it_has_served() {
 }
 
 #[test]
+fn a_script_whose_main_thread_is_past_its_end_may_serve_from_another() {
+    let story = |change: fn(&mut World)| {
+        let mut w = World::new();
+        w.old(10, 60.0, "/venv/bin/python /srv/shop/app.py")
+            .main("_shutdown std+threading.py:1590 | Thread.join std+threading.py:1112")
+            .at_rest();
+        intends(&mut w, 10, "start_server", Reach::Behind);
+        change(&mut w);
+        let seen = w.watch(1.0);
+        only(&seen).phase
+    };
+    // (what else there is, the phase)
+    type Case = (&'static str, fn(&mut World), Phase);
+    let cases: &[Case] = &[
+        (
+            "a thread that only works",
+            |w| {
+                w.p(10).thread(
+                    12,
+                    "cars",
+                    "@thread | load /srv/shop/app.py:9",
+                    Activity::Running,
+                );
+            },
+            Phase::Draining,
+        ),
+        (
+            "a thread that imports what it will serve",
+            |w| {
+                w.p(10).thread(
+                    12,
+                    "web",
+                    "@thread | serve /srv/shop/app.py:9 | @import | <module> /srv/shop/web.py:3",
+                    Activity::Running,
+                );
+            },
+            Phase::Importing,
+        ),
+        (
+            "a thread in a loop",
+            |w| {
+                w.p(10).thread(
+                    12,
+                    "web",
+                    "@thread | serve /srv/shop/app.py:9 | @asyncio | @poll",
+                    Activity::Selector,
+                );
+            },
+            Phase::Importing,
+        ),
+        (
+            "a thread of which no frame says that it serves, and a socket",
+            |w| {
+                w.p(10).holds(500).thread(
+                    12,
+                    "web",
+                    "@thread | serve /srv/shop/app.py:9",
+                    Activity::Running,
+                );
+                w.listen(500, 8000);
+                w.p(10).accepting = Some(vec![Accepting {
+                    inode: 500,
+                    tid: Some(12),
+                }]);
+            },
+            Phase::Serving,
+        ),
+    ];
+    for (name, change, phase) in cases {
+        assert_eq!(story(*change), *phase, "{name}");
+    }
+}
+
+#[test]
+fn what_only_the_words_of_a_script_say_goes_when_nothing_is_ahead_of_where_it_stands() {
+    for (reach, stays) in [(Reach::Script, false), (Reach::Ahead, true)] {
+        let mut w = World::new();
+        w.old(10, 5.0, "/venv/bin/python /srv/shop/app.py")
+            .main("<module> /srv/shop/app.py:4");
+        intends(&mut w, 10, "run_app", reach);
+        assert_eq!(only(&w.watch(0.5)).phase, Phase::Importing);
+        w.p(10).main("<module> /srv/shop/app.py:5");
+        w.p(10).python.as_mut().unwrap().intent = None;
+        let seen = w.watch(2.0);
+        assert_eq!(!seen.servers.is_empty(), stays, "{reach:?}");
+    }
+}
+
+#[test]
 fn a_socket_that_is_left_open_does_not_serve() {
     let story = |accepting: Vec<Accepting>| {
         let mut w = World::new();

@@ -19,7 +19,7 @@ fn silent() -> (TcpListener, String) {
 }
 
 /// What is said once this is the first finding.
-fn told(server: &Server, code: &str) -> Verdict {
+pub fn told(server: &Server, code: &str) -> Verdict {
     until(server, |verdict| {
         verdict.server()["findings"][0]["code"] == code
     })

@@ -45,7 +45,8 @@ impl Analyst {
         };
         record.note_members(family, snapshot, history);
         let root = history.tracks.get(&family.root.key);
-        let ending = root.map_or_else(|| draining::ends(&family.root), |t| t.traits.ends);
+        let ends = root.map_or_else(|| draining::ends(&family.root), |t| t.traits.ends);
+        let ending = draining::root_ends(&family.root, ends, &listeners);
         let evidence = Evidence {
             at,
             kind: family.kind,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Analyst, GONE_SHOWN_S};
+use crate::diagnosis::history::Track;
 use crate::diagnosis::rule::{self, Case};
 use crate::diagnosis::{Member, Phase, Server, crashes, why};
 use crate::snapshot::Snapshot;
@@ -27,6 +28,15 @@ impl Analyst {
             let ended = record.exits.iter().any(|e| e.exit.key == record.root.key);
             if !ended && at.seconds_since(record.seen) < UNTOLD_S {
                 gone.push(last);
+                continue;
+            }
+            // It lives, and nothing says any more that it ever meant to serve.
+            let is_none = |t: &Track| {
+                let same = t.process.cmdline == record.root.cmdline && !t.process.has_ended();
+                same && t.intends.is_none() && t.kind.is_none()
+            };
+            let track = self.history.tracks.get(&record.root.key);
+            if !ended && !record.has_served && track.is_some_and(is_none) {
                 continue;
             }
             let mut server = Server::clone(&last);

@@ -4,14 +4,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::gil::GilTrack;
+use super::intends;
 use super::place::Place;
 use super::pools::{self, PoolTrack};
 use super::server_thread::ServerThread;
 use super::signs::{Signs, Unread};
 use super::standing::Standing;
 use crate::diagnosis::traits::Traits;
-use crate::diagnosis::{Kind, frames, kind};
-use crate::snapshot::{Activity, Exit, FdClasses, Frame, Intent, Moment, Process, Stack};
+use crate::diagnosis::{Kind, frames};
+use crate::snapshot::{Activity, Exit, FdClasses, Frame, Moment, Process, Stack};
 
 const CPU_WINDOW_S: f64 = 2.0;
 const FD_MARK_EVERY_S: f64 = 2.0;
@@ -157,10 +158,11 @@ impl Track {
             self.began = at;
             return;
         }
-        if self.process.cmdline != process.cmdline || intent_of(&self.process) != intent_of(process)
-        {
+        let has_intent_moved = intends::of(&self.process) != intends::of(process);
+        if self.process.cmdline != process.cmdline || has_intent_moved {
             self.traits = Traits::of(process);
         }
+        self.intends = intends::observe(self.intends, &self.process, process);
         self.process = process.clone();
         if self
             .cpu
@@ -182,10 +184,6 @@ impl Track {
                 let age = ms.saturating_mul(1_000_000);
                 Beat::At(Moment(process.sampled_at.0.saturating_sub(age)))
             }));
-        }
-        // It is searched for while looks go on, and comes with a later one than the stack that it belongs to.
-        if let Some(kind) = intent_of(process).and_then(kind::intended) {
-            self.intends = Some(kind);
         }
         self.watch_stack(process);
         self.standing.observe(process);
@@ -380,10 +378,6 @@ impl Track {
     pub fn known_s(&self, since: Moment) -> f64 {
         self.stacks_at.map_or(0.0, |at| at.seconds_since(since))
     }
-}
-
-fn intent_of(process: &Process) -> Option<&Intent> {
-    process.python.as_ref()?.intent.as_ref()
 }
 
 /// True if a process has run execve(2) since. Its command line is no proof: many write a title over it.

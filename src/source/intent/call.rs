@@ -118,13 +118,30 @@ pub(super) fn coroutines_started(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The call on a line that starts a server.
-pub(super) fn server_call(line: &str) -> Option<&'static str> {
+/// The call on a line that starts a server. A plain name may be the file's own for something else.
+pub(super) fn server_call(line: &str, is_own: impl Fn(&str) -> bool) -> Option<&'static str> {
     let code = code_of(line);
+    let is_own_at = |at: usize, call: &str| {
+        let is_plain = code.get(..at).is_some_and(|before| !before.ends_with('.'));
+        is_plain && is_own(call)
+    };
     CALLS.iter().copied().find(|call| {
         code.match_indices(call)
-            .any(|(at, _)| is_call(code, at, call))
+            .any(|(at, _)| is_call(code, at, call) && !is_own_at(at, call))
     })
+}
+
+/// What the thread that runs a line does itself: not what it leaves to another thread, or for later.
+pub(super) fn made_here(line: &str) -> &str {
+    let is_whole = |at: &usize| {
+        let (before, after) = (line.get(..*at), line.get(at + "lambda".len()..));
+        !before.is_some_and(|b| b.ends_with(is_of_name))
+            && !after.is_some_and(|a| a.starts_with(is_of_name))
+    };
+    let mut lambdas = line.match_indices("lambda").map(|(at, _)| at);
+    let ends = [line.find("Thread("), lambdas.find(is_whole)];
+    let end = ends.into_iter().flatten().min();
+    end.and_then(|end| line.get(..end)).unwrap_or(line)
 }
 
 fn is_call(code: &str, at: usize, call: &str) -> bool {
@@ -166,10 +183,13 @@ fn maker(callee: &str) -> Option<Maker> {
     MAKERS.iter().copied().find(|(class, _)| is(class))
 }
 
+/// Calls of `run` on one line: for each, what was made before it is searched for.
+const RUNS: usize = 8;
+
 /// The call of `run` of what a maker has made: by its name, or of what is made on the same line.
 pub(super) fn run_of(line: &str, known: impl Fn(&str) -> Option<Maker>) -> Option<&'static str> {
     let code = code_of(line);
-    code.match_indices(".run(").find_map(|(at, _)| {
+    code.match_indices(".run(").take(RUNS).find_map(|(at, _)| {
         let before = code.get(..at)?;
         let made = match before.strip_suffix(')') {
             Some(arguments) => maker(callee_of(arguments)?),

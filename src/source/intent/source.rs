@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::call::{
-    Maker, begins_with, called, coroutines_started, definition, indent, is_blank, made, one_liner,
-    run_of, server_call,
+    Maker, begins_with, called, coroutines_started, definition, indent, is_blank, made, made_here,
+    one_liner, run_of, server_call,
 };
 use crate::snapshot::{Frame, Reach};
 
@@ -15,6 +15,12 @@ const DEPTH: u32 = 3;
 
 /// Lines that are walked for one frame: a file is as long as its author likes, and calls lead from function to function.
 const STEPS: u32 = 20_000;
+
+/// Bytes of a line. Nobody has written a longer one by hand, and some words are searched for from each of many places in it.
+const LONGEST: usize = 4096;
+
+/// Bytes of a line that is walked as one.
+const USUAL: usize = 128;
 
 /// Lines of one statement.
 pub(super) const STATEMENT: usize = 12;
@@ -30,13 +36,16 @@ pub(super) struct Source<'a> {
     makers: HashMap<&'a str, Maker>,
     /// The calls that count; `None`: all.
     pub(super) only: Option<&'static [&'static str]>,
+    /// True if only those count that the main thread makes itself, by a name that the file does not give to something else.
+    pub(super) on_main: bool,
     /// Lines that may still be walked.
     pub(super) steps: Cell<u32>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn of(text: &'a str) -> Self {
-        let lines: Vec<&str> = text.lines().collect();
+        let short = |line| if str::len(line) > LONGEST { "" } else { line };
+        let lines: Vec<&str> = text.lines().map(short).collect();
         let mut defined = HashMap::new();
         for (at, line) in lines.iter().enumerate() {
             if let Some(name) = definition(line) {
@@ -49,6 +58,7 @@ impl<'a> Source<'a> {
             defined,
             makers,
             only: None,
+            on_main: false,
             steps: Cell::new(STEPS),
         }
     }
@@ -66,7 +76,8 @@ impl<'a> Source<'a> {
     /// The call on a line that starts a server.
     pub(super) fn call_on(&self, line: &str) -> Option<&'static str> {
         let by_maker = run_of(line, |name| self.makers.get(name).copied());
-        let call = by_maker.or_else(|| server_call(line))?;
+        let is_own = |name: &str| self.on_main && self.defined.contains_key(name);
+        let call = by_maker.or_else(|| server_call(line, is_own))?;
         let counts = self.only.is_none_or(|only| only.contains(&call));
         counts.then_some(call)
     }
@@ -123,6 +134,10 @@ impl<'a> Source<'a> {
     }
 
     fn call_here_or_below(&self, at: usize, text: &str, depth: u32) -> Option<Call> {
+        // A long line costs as much as so many of usual length.
+        let cost = u32::try_from(text.len() / USUAL).ok()?;
+        self.steps.set(self.steps.get().checked_sub(cost)?);
+        let text = if self.on_main { made_here(text) } else { text };
         if let Some(call) = self.call_on(text) {
             return Some((u32::try_from(at + 1).unwrap_or(0), call));
         }
@@ -133,6 +148,7 @@ impl<'a> Source<'a> {
     fn in_function(&self, name: &str, depth: u32) -> Option<Call> {
         let depth = depth.checked_sub(1)?;
         let at = *self.defined.get(name)?;
+        self.steps.set(self.steps.get().checked_sub(1)?);
         if let Some(body) = one_liner(self.lines.get(at)?) {
             return self.call_here_or_below(at, body, depth);
         }
@@ -326,5 +342,13 @@ mod tests {
         let (functions, calls) = super::super::calls_in_circles();
         let text = format!("{functions}work()  # here\n{calls}");
         assert_eq!(ahead(&text, "<module>", "# here"), None);
+    }
+
+    #[test]
+    fn a_file_of_one_long_line_is_read_to_its_end() {
+        let long = "))).run(".repeat(1 << 17);
+        assert_eq!(Source::of(&long).call_of_script(), None);
+        let circle = format!("def f(): {}\nwork()  # here\nf()\n", "f();".repeat(900));
+        assert_eq!(ahead(&circle, "<module>", "# here"), None);
     }
 }

@@ -50,6 +50,7 @@ fn parse(text: &str) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
 
     fn thread(tid: u32, state: ProcessState, marks: (u64, u64)) -> Thread {
         Thread {
@@ -61,6 +62,14 @@ mod tests {
             run_ns: marks.0,
             switches: marks.1,
             waits_on: None,
+        }
+    }
+
+    fn wait_until(what: &str, so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !so() {
+            assert!(Instant::now() < deadline, "in vain: {what}");
+            std::thread::yield_now();
         }
     }
 
@@ -76,22 +85,24 @@ mod tests {
             let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat"));
             parse(&text.unwrap()).unwrap()
         };
-        let sleeps = || {
+        // It sleeps on its way there, too: until it stands in read(2), and was not put on a CPU between two readings.
+        let reads = libc::SYS_read.to_string();
+        let rests = || {
+            let before = marks();
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            stat.contains(") S ")
+            let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+            let mut words = call.split(' ');
+            let in_read = words.next() == Some(&reads) && words.next() == Some("0x0");
+            stat.contains(") S ") && in_read && marks() == before
         };
-        while !sleeps() {
-            std::thread::yield_now();
-        }
+        wait_until("it rests", rests);
         let seen = marks();
         let asleep = Asleep::of(pid, &[thread(pid, ProcessState::Sleeping, seen)]);
         let ran = Asleep::of(pid, &[thread(pid, ProcessState::Running, seen)]);
         let stayed = asleep.still();
         let mut stdin = child.stdin.take().unwrap();
         std::io::Write::write_all(&mut stdin, b"x\n").unwrap();
-        while marks() == seen {
-            std::thread::yield_now();
-        }
+        wait_until("it has run", || marks() != seen);
         let woke = !asleep.still();
         drop(stdin);
         child.wait().unwrap();

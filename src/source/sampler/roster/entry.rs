@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use crate::snapshot::{
-    Connections, Frame, Gap, Intent, Moment, Process, Python, ReadBy, ThreadWait,
+    Connections, Frame, Gap, Intent, Moment, Process, Python, Reach, ReadBy, ThreadWait,
 };
 use crate::source::intent::{IntentReader, Search};
 use crate::source::procfs::{Depth, ProcError};
@@ -270,12 +270,12 @@ impl Entry {
             .accepting
             .as_ref()
             .is_some_and(|a| !a.is_empty());
+        if accepts {
+            self.forget_end();
+            return;
+        }
         let key = self.process.key;
-        let stacks = self
-            .python
-            .as_ref()
-            .and_then(|p| p.stacks.as_ref())
-            .filter(|_| !accepts);
+        let stacks = self.python.as_ref().and_then(|p| p.stacks.as_ref());
         let Some(stacks) = stacks else { return };
         let of_main = stacks.list.iter().find(|s| s.tid == Some(key.pid));
         let Some(main) = of_main.or(stacks.list.first()) else {
@@ -298,6 +298,15 @@ impl Entry {
             at: stacks.at,
         }) {
             self.searched = Some(own);
+        }
+    }
+
+    /// Who accepts has not served for the last time, whatever its main thread has passed.
+    fn forget_end(&mut self) {
+        let intent = self.python.as_ref().and_then(|p| p.intent.as_ref());
+        if intent.is_some_and(|i| i.reach == Reach::Behind) {
+            self.intend(None);
+            self.searched = None;
         }
     }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::super::LARGE_TABLE;
 use super::*;
 use crate::snapshot::{
-    Activity, Connections, ObjectId, Process, ProcessState, ReadBy, Stack, Stacks, Task, TaskState,
-    Tasks, Thread,
+    Accepting, Activity, Connections, Intent, ObjectId, Process, ProcessState, Reach, ReadBy,
+    Stack, Stacks, Task, TaskState, Tasks, Thread,
 };
+use crate::source::intent::IntentReader;
 use crate::source::procfs::ProcError;
 use crate::source::python::StackAnswer;
 use crate::testing::{NOW, process, python};
@@ -446,5 +447,25 @@ fn tasks_that_cannot_be_read_are_a_gap() {
             .map(|g| (g.source.as_str(), g.cause.as_str()))
             .collect();
         assert_eq!(told, [("asyncio-tasks", cause)]);
+    }
+}
+
+#[test]
+fn who_accepts_has_not_come_to_its_end() {
+    for (reach, stays) in [(Reach::Behind, false), (Reach::Ahead, true)] {
+        let mut entry = python_entry(9);
+        entry.intend(Some(Intent {
+            file: "/srv/app.py".into(),
+            line: 3,
+            call: "app.run".into(),
+            reach,
+        }));
+        entry.process.accepting = Some(vec![Accepting {
+            inode: 5,
+            tid: Some(10),
+        }]);
+        entry.search_intent(&mut IntentReader::default());
+        let python = entry.python.unwrap();
+        assert_eq!(python.intent.is_some(), stays, "{reach:?}");
     }
 }
