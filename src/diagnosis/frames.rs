@@ -47,10 +47,12 @@ pub fn own_frame(frames: &[Frame]) -> Option<(usize, &Frame)> {
     )
 }
 
-/// The same of a thread that serves: a frame outside of the loop, or of what takes connections, has only started it.
+/// The same of a thread that serves: a frame outside of the loop, or of what takes connections, has only started it. One
+/// inside of it may well call into a loop again.
 pub fn request_frame(stack: &Stack) -> Option<(usize, &Frame)> {
     let serves = |f: &Frame| is_loop(f) || framework::frame_says(f, Says::Takes);
-    application_frame(stack).filter(|(at, _)| !stack.frames.iter().skip(at + 1).any(serves))
+    let outermost = stack.frames.iter().position(serves);
+    application_frame(stack).filter(|(at, _)| outermost.is_none_or(|first| first < *at))
 }
 
 fn is_expression(frame: &Frame) -> bool {

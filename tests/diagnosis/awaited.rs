@@ -197,6 +197,69 @@ fn a_child_that_a_coroutine_waits_for() {
     assert!(first.remedy.contains("DEVNULL"), "{}", first.remedy);
 }
 
+/// Startup reads a stream of its own, with so many pipes, and has this child.
+fn reads(w: &mut World, pipes: u64, child: Child) -> &mut Process {
+    let process = startup(w, WaitOn::Read);
+    let own = "@uvicorn-lifespan | discover /srv/shop/db.py:31 | read std+asyncio/streams.py:730 | _wait_for_data std+asyncio/streams.py:539";
+    let server = task(1, "Task-1", "@uvicorn-startup")
+        .on(event(1))
+        .object(40);
+    process.children = Some(Arc::new(vec![child]));
+    process.connections = Some(Arc::new(Connections {
+        total: 0,
+        by_state: Vec::new(),
+        list: Vec::new(),
+    }));
+    process.fds.as_mut().unwrap().classes.pipes = pipes;
+    process.tasks(vec![server, task(2, "Task-2", own).on(WaitOn::Read)])
+}
+
+#[test]
+fn a_child_whose_output_startup_reads_by_itself() {
+    let mut w = World::new();
+    let began = w.now;
+    reads(&mut w, 1, child("tail -f /var/log/shop.log", began));
+    let seen = w.watch(3.0);
+    let found = codes(only(&seen));
+    assert_eq!(found.first(), Some(&"subprocess-wait"), "{found:?}");
+}
+
+#[test]
+fn children_that_have_no_pipe_that_startup_reads() {
+    const TRACKER: &str =
+        "/usr/bin/python3 -c from multiprocessing.resource_tracker import main;main(5)";
+    let looks: [fn(&mut World); 3] = [
+        |w| {
+            let began = w.now;
+            reads(w, 1, child(TRACKER, began));
+        },
+        |w| {
+            // What it reads is its standard input.
+            let began = w.now;
+            let process = reads(w, 2, child("sidecar --port 9000", began));
+            let stdio = [0, 1].map(|at| Some(format!("pipe:[{at}]")));
+            let [input, output] = stdio;
+            process.fds.as_mut().unwrap().stdio = [input, output.clone(), output];
+            process.fds.as_mut().unwrap().classes.pipes = 3;
+        },
+        |w| {
+            // Another process that is seen: its standard streams are those of its parent.
+            let began = w.now;
+            reads(w, 2, child("python sidecar.py", began));
+            w.old(77, 40.0, "python sidecar.py").ppid = 10;
+        },
+    ];
+    for look in looks {
+        let mut w = World::new();
+        look(&mut w);
+        let seen = w.watch(4.0);
+        assert!(!w.ever.contains_key(&Code::SubprocessWait));
+        let any = seen.servers.iter().flat_map(|s| &s.findings);
+        let codes: Vec<Code> = any.map(|f| f.code).collect();
+        assert!(codes.contains(&Code::StartupAwait), "{codes:?}");
+    }
+}
+
 #[test]
 fn of_one_child_after_the_other_none_is_to_blame() {
     let mut w = World::new();

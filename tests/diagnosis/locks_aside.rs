@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use steth::diagnosis::{Code, Diagnosis, Severity};
-use steth::snapshot::{Activity, LockObject, LockWait};
+use steth::snapshot::{Activity, LockObject, LockWait, WaitTarget};
 
 use super::fleet;
 use super::waits::{Waits, futex};
@@ -23,7 +23,29 @@ fn waits(w: &mut World, tid: u32, stack: &str, word: u64) {
     w.p(10)
         .thread(tid, &format!("Thread-{}", tid - 20), &stack, Activity::Lock)
         .thread_waits(tid, libc::SYS_futex, None, futex(word));
-    w.p(10).since(now);
+    let all = Arc::make_mut(w.p(10).waits.as_mut().unwrap());
+    all.last_mut().unwrap().since = now;
+}
+
+/// The same in memory that several processes share.
+fn shared(word: u64) -> WaitTarget {
+    WaitTarget::Futex {
+        address: word,
+        private: false,
+        timed: false,
+    }
+}
+
+/// Threads of the application's own that always sleep in a wait of C code, each in its own.
+fn sleepers(w: &mut World) {
+    for at in 0..2 {
+        let stack = "@thread | mail /srv/shop/mail.py:4";
+        let word = futex(0x8000 + 0x100 * u64::from(at));
+        w.p(10)
+            .thread(30 + at, "mailer", stack, Activity::Lock)
+            .thread_waits(30 + at, libc::SYS_futex, None, word);
+    }
+    w.watch(30.0);
 }
 
 /// Memory tells what a thread waits for, and who has it.
@@ -166,6 +188,44 @@ const FIRES: &[Fires] = &[
         says: &[
             "sell (shop/stock.py:6) on thread Thread-1, and 1 more after it, has waited at least",
             "perhaps ask (shop/bank.py:8) on thread Thread-3",
+        ],
+    },
+    Fires {
+        name: "a request at work has the lock, and threads beside it always sleep in C code",
+        story: |w| {
+            fleet::http_server(w);
+            sleepers(w);
+            let asks = format!("{REQUEST} | {SELL} | ask /srv/shop/bank.py:8");
+            w.p(10).thread(23, "Thread-3", &asks, Activity::Syscall(45));
+            waits(w, 21, REFUND, 0x5000);
+            w.watch(3.0)
+        },
+        code: Code::LockWait,
+        severity: Severity::Info,
+        says: &[
+            "refund (shop/stock.py:10) on thread Thread-1 has waited",
+            "perhaps ask (shop/bank.py:8) on thread Thread-3;",
+        ],
+    },
+    Fires {
+        name: "of two locks one is held, and who waits for it waits for nothing of the other's",
+        story: |w| {
+            fleet::http_server(w);
+            w.watch(1.0);
+            waits(w, 22, SELL, 0x6000);
+            knows(w, 22, LockObject::Lock, 0x9200, None);
+            w.watch(20.0);
+            let asks = format!("{REQUEST} | {SELL} | ask /srv/shop/bank.py:8");
+            w.p(10).thread(23, "Thread-3", &asks, Activity::Syscall(45));
+            w.watch(2.0);
+            waits(w, 21, REFUND, 0x5000);
+            w.watch(3.0)
+        },
+        code: Code::ThreadDeadlock,
+        severity: Severity::Info,
+        says: &[
+            "1 thread of pid 10 has waited",
+            "sell (shop/stock.py:6) on thread Thread-2",
         ],
     },
     Fires {
@@ -341,6 +401,47 @@ const NEARLY: &[Nearly] = &[
             w.watch(60.0);
         },
     ),
+    (
+        "a request alone, and threads beside it always sleep in C code",
+        |w| {
+            fleet::http_server(w);
+            sleepers(w);
+            waits(w, 21, SELL, 0x5000);
+            w.watch(60.0);
+        },
+    ),
+    (
+        "requests in front of a lock that another process may hold",
+        |w| {
+            fleet::http_server(w);
+            w.watch(1.0);
+            for tid in [21, 22] {
+                waits(w, tid, SELL, 0x5000);
+            }
+            for tid in [21, 22] {
+                w.p(10)
+                    .thread_waits(tid, libc::SYS_futex, None, shared(0x5000));
+            }
+            let now = w.now;
+            w.p(10).since(now);
+            w.watch(60.0);
+        },
+    ),
+    ("readers of a queue between processes", |w| {
+        fleet::http_server(w);
+        w.watch(1.0);
+        let pool = "@thread | _worker std+concurrent/futures/thread.py:83 | take /srv/shop/jobs.py:9 | Queue.get std+multiprocessing/queues.py:102";
+        let read = format!("{pool} | Connection.recv_bytes std+multiprocessing/connection.py:216");
+        w.p(10)
+            .thread(30, "jobs_0", &read, Activity::Syscall(0))
+            .thread(31, "jobs_1", pool, Activity::Lock)
+            .thread(32, "jobs_2", pool, Activity::Lock)
+            .thread_waits(31, libc::SYS_futex, None, futex(0x5000))
+            .thread_waits(32, libc::SYS_futex, None, futex(0x5000));
+        let now = w.now;
+        w.p(10).since(now);
+        w.watch(60.0);
+    }),
     ("idle threads of pools", |w| {
         fleet::waitress(w);
         for at in 0..4 {

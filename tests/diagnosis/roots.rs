@@ -352,6 +352,25 @@ fn a_blocked_loop_whose_clients_are_unread_is_critical() {
     }
 }
 
+/// An upload that is larger than the handler takes at once: its connection was unread long before the loop was held.
+#[test]
+fn a_client_that_was_unread_before_waits_for_no_loop() {
+    let mut w = World::new();
+    fleet::uvicorn(&mut w);
+    w.p(10).clients(9_000, 2, 8000);
+    let mut unread = steth::snapshot::Connections::clone(w.p(10).connections.as_ref().unwrap());
+    unread.list[1].recv_q = 4_000_000;
+    w.p(10).connections = Some(unread.into());
+    w.watch(30.0);
+    w.p(10)
+        .main("@uvicorn | @request | show /srv/shop/views.py:20 | lookup /srv/shop/rates.py:7")
+        .armed(500);
+    let seen = w.watch(3.0);
+    let found = find(only(&seen), Code::LoopBlocked);
+    assert_eq!(found.severity, Severity::Warning, "{:?}", found.evidence);
+    assert!(!found.evidence.iter().any(|e| e.contains("nobody has read")));
+}
+
 #[test]
 fn a_master_that_hangs_in_a_hook_of_the_application_is_to_blame_itself() {
     let mut w = World::new();

@@ -23,13 +23,46 @@ pub(super) fn examine(case: &Case) -> Verdict {
 /// The child that is awaited. Of one command after the other none is to blame.
 pub(super) fn child<'a>(case: &Case, stand: &Stand<'a>) -> Option<&'a Child> {
     let process = &stand.member.process;
-    let awaits = is_awaited(stand) || reads_by_itself(stand.end, process);
-    let children = process.children.as_deref().filter(|_| awaits)?;
+    let awaited = is_awaited(stand);
+    let children = process.children.as_deref()?;
     let lasts = |child: &&Child| {
         let ran = child.started.map(|at| case.at.seconds_since(at));
         !child.state.has_ended() && ran.is_none_or(|ran| ran >= case.thresholds.standing_s)
     };
-    children.iter().find(lasts)
+    let mut all = children.iter().filter(|child| !is_tracker(child));
+    if awaited {
+        return all.find(lasts);
+    }
+    let reads = reads_by_itself(stand.end, process);
+    let mut all = all.filter(|child| reads && may_write(case, process, child));
+    all.find(lasts)
+}
+
+/// Multiprocessing's process that cleans up behind all others writes to nobody, and ends last.
+fn is_tracker(child: &Child) -> bool {
+    ["resource_tracker", "semaphore_tracker"]
+        .iter()
+        .any(|name| {
+            let import = format!("multiprocessing.{name} import main");
+            child.party.command.contains(&import)
+        })
+}
+
+/// False where it is known that the child has no end of a pipe of this process's own: its standard streams, and those of all
+/// that it waits for, are other things, or the ones that it has from this process.
+fn may_write(case: &Case, process: &Process, child: &Child) -> bool {
+    let streams = |pid: u32| {
+        let fds = case.snapshot.process(pid)?.fds.as_ref()?;
+        Some(&fds.stdio)
+    };
+    let inherited = process.fds.as_ref().map(|fds| &fds.stdio);
+    let own = |path: &String| {
+        let inherited = inherited.iter().flat_map(|all| all.iter().flatten());
+        path.starts_with("pipe:[") && !inherited.into_iter().any(|other| other == path)
+    };
+    let may = |pid: u32| streams(pid).is_none_or(|all| all.iter().flatten().any(own));
+    let mut chain = std::iter::successors(Some(child), |at| at.child.as_deref());
+    chain.any(|at| may(at.party.pid))
 }
 
 /// True if a task on the way waits in the functions for child processes: of asyncio, of anyio, of uvloop.
@@ -59,8 +92,19 @@ fn reads_by_itself(task: &Task, process: &Process) -> bool {
     let streams = |f: &Frame| f.file.ends_with("/asyncio/streams.py");
     let below = task::below_own(task);
     let alone = process.connections.as_ref().is_some_and(|c| c.total == 0);
-    let pipes = process.fds.as_ref().is_some_and(|f| f.classes.pipes > 0);
-    reads && alone && pipes && !below.is_empty() && below.iter().all(streams)
+    reads && alone && has_own_pipe(process) && !below.is_empty() && below.iter().all(streams)
+}
+
+/// It has a pipe besides those that are its standard streams, or keep a tracker alive.
+fn has_own_pipe(process: &Process) -> bool {
+    let Some(fds) = &process.fds else {
+        return false;
+    };
+    let streams = fds.stdio.iter().flatten();
+    let given = streams.filter(|path| path.starts_with("pipe:[")).count();
+    let children = process.children.iter().flat_map(|all| all.iter());
+    let trackers = children.filter(|child| is_tracker(child)).count();
+    fds.classes.pipes > (given + trackers) as u64
 }
 
 fn found(case: &Case, stand: &Stand, child: &Child) -> Verdict {

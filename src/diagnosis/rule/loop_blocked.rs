@@ -5,6 +5,9 @@ use crate::diagnosis::history::Track;
 use crate::diagnosis::{Code, Member, Severity, frames, phase};
 use crate::snapshot::{Activity, Stack};
 
+/// Bytes that came so long before the loop was first seen to be held may have come since: looks are apart.
+const LOOKS_APART_S: f64 = 1.0;
+
 pub(super) fn examine(case: &Case) -> Verdict {
     let Some((member, track, held)) = worst(case) else {
         return Verdict::Clear;
@@ -18,7 +21,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
     let waiting = case.depth().unwrap_or(0);
     // Who waits for the loop: in the queue, or with bytes that it has not read.
     let unread_s = case.thresholds.loop_blocked_s / 2.0;
-    let unread = track.unread_for(unread_s, case.at);
+    let unread = unread_since(case, track, unread_s);
     let grave = waiting > 0 || unread > 0 || held >= case.thresholds.loop_blocked_critical_s;
     let severity = if grave {
         Severity::Critical
@@ -71,6 +74,15 @@ pub(super) fn examine(case: &Case) -> Verdict {
     found.remedy = "make the handler synchronous (def), or run the call off the loop: asyncio.to_thread, run_in_executor".into();
     found.confirm = format!("py-spy dump --nonblocking --pid {pid}");
     Verdict::Found(Box::new(found))
+}
+
+/// Connections with bytes that came since the loop was held, so many seconds ago at least. What a handler does not want yet
+/// (a large upload) has been unread for longer, and nobody waits for it.
+fn unread_since(case: &Case, track: &Track, seconds: f64) -> usize {
+    let held = track.turned.max(track.place.since);
+    let before = case.at.seconds_since(held) + LOOKS_APART_S;
+    let all = track.unread_for(seconds, case.at);
+    all.saturating_sub(track.unread_for(before.max(seconds), case.at))
 }
 
 /// The worker whose loop has been held longest, of those that once accepted.

@@ -9,7 +9,7 @@ use super::{Case, Stage, Stuck, is_event};
 use crate::diagnosis::framework;
 use crate::diagnosis::history::Track;
 use crate::diagnosis::{Member, Phase, Severity, frames, kind};
-use crate::snapshot::{Activity, LockObject, LockWait, Moment, Stack, WaitTarget};
+use crate::snapshot::{Activity, Frame, LockObject, LockWait, Moment, Stack, WaitTarget};
 
 /// Who came into its place so long after another began to wait may still hold what that one wants: looks are apart.
 const LOOKS_APART_S: f64 = 1.0;
@@ -34,17 +34,23 @@ pub enum AsideCase<'a> {
     Nobody,
 }
 
+/// One lock that threads of a process wait for, and who may have it.
+struct Wanted<'a> {
+    /// Those that handle requests, or of which memory tells that it is a lock: the one that has waited longest first.
+    waiting: Vec<Stuck<'a>>,
+    /// Others wait there as well.
+    several: bool,
+    /// Who may have it, and does not wait itself.
+    holders: Vec<&'a Stack>,
+}
+
 /// The threads that wait for locks beside the main thread of a worker that has served; `None` where none does, or it
 /// cannot be told that it is a lock.
 pub fn aside<'a>(case: &Case<'a>) -> Option<Aside<'a>> {
     let serve = |m: &&Member| matches!(m.phase, Phase::Serving | Phase::Stalled);
     let found = case.workers().filter(serve).filter_map(|member| {
         let waiting = waiting(case, member)?;
-        let what = judge(case, member, &waiting)?;
-        Some(Aside {
-            waiting,
-            case: what,
-        })
+        judge(wanted(case, member, &waiting))
     });
     found.max_by(|a, b| a.lasted_s().total_cmp(&b.lasted_s()))
 }
@@ -73,10 +79,12 @@ fn waiting<'a>(case: &Case<'a>, member: &'a Member) -> Option<Vec<Stuck<'a>>> {
         .filter(|stuck| stuck.stood_s >= case.thresholds.standing_s)
         .collect();
     waiting.sort_by(|a, b| b.stood_s.total_cmp(&a.stood_s));
-    waiting
-        .iter()
-        .any(|w| handles_request(w.stack))
-        .then_some(waiting)
+    Some(waiting)
+}
+
+/// A thread of the application's own may always sleep in C code that waits for work, and nobody has what it waits for.
+fn counts(stuck: &Stuck) -> bool {
+    handles_request(stuck.stack) || known(stuck.member, stuck.stack).is_some()
 }
 
 fn in_front_of_lock<'a>(
@@ -88,8 +96,18 @@ fn in_front_of_lock<'a>(
     frames::application_frame(stack)?;
     let lock = stack.activity == Activity::Lock && !stack.leaf().is_some_and(is_event);
     let wait = lock.then(|| member.process.wait(stack.tid?)).flatten()?;
-    let untimed = matches!(wait.on, WaitTarget::Futex { timed: false, .. });
-    let queue = known(member, stack).is_some_and(|l| l.kind == LockObject::Queue);
+    // What several processes share may be held by another of them.
+    let on = &wait.on;
+    let untimed = matches!(
+        on,
+        WaitTarget::Futex {
+            timed: false,
+            private: true,
+            ..
+        }
+    );
+    let queue = known(member, stack).is_some_and(|l| l.kind == LockObject::Queue)
+        || stack.frames.iter().any(is_mp_queue);
     (untimed && !queue).then(|| Stuck {
         member,
         track,
@@ -103,34 +121,96 @@ fn in_front_of_lock<'a>(
     })
 }
 
-fn judge<'a>(case: &Case<'a>, member: &'a Member, waiting: &[Stuck<'a>]) -> Option<AsideCase<'a>> {
-    let first = waiting.first()?;
-    if waiting.iter().any(|w| waits_for_itself(member, w.stack)) {
-        return Some(AsideCase::Mutual);
+/// Each lock by itself, the one that has been waited for longest first.
+fn wanted<'a>(case: &Case<'a>, member: &'a Member, waiting: &[Stuck<'a>]) -> Vec<Wanted<'a>> {
+    let mut locks: Vec<Wanted> = Vec::new();
+    for first in waiting.iter().filter(|w| counts(w)) {
+        let is_there = |w: &&Stuck| address(w) == address(first);
+        let mut told = locks.iter().flat_map(|lock| &lock.waiting);
+        if told.any(|w| is_there(&w)) {
+            continue;
+        }
+        let all = || waiting.iter().filter(is_there);
+        locks.push(Wanted {
+            waiting: all().filter(|w| counts(w)).copied().collect(),
+            several: all().count() > 1,
+            holders: who_has(case, member, waiting, first),
+        });
     }
-    let waits = |tid: u32| waiting.iter().any(|w| w.stack.tid == Some(tid));
-    let owner = known(member, first.stack).and_then(|l| l.owner);
-    let holders = match owner.map(|owner| (owner, stack_of(member, owner))) {
-        Some((owner, _)) if waits(owner) => Vec::new(),
-        Some((_, Some(stack))) => vec![stack],
-        Some((_, None)) | None => holders(case, member, waiting),
+    locks
+}
+
+/// Who may have the lock that a thread waits for: its owner, or the owner of what that one waits for, and so on.
+fn who_has<'a>(
+    case: &Case<'a>,
+    member: &'a Member,
+    waiting: &[Stuck<'a>],
+    first: &Stuck<'a>,
+) -> Vec<&'a Stack> {
+    let mut last = first;
+    for _ in 0..waiting.len() {
+        let owner = known(member, last.stack).and_then(|l| l.owner);
+        let waits = |w: &&Stuck| counts(w) && w.stack.tid == owner;
+        match owner.map(|tid| (waiting.iter().find(waits), stack_of(member, tid))) {
+            Some((Some(next), _)) => last = next,
+            Some((None, Some(stack))) => return vec![stack],
+            Some((None, None)) | None => return holders(case, member, waiting, last),
+        }
+    }
+    Vec::new()
+}
+
+/// Locks that nobody has who does not wait himself are a deadlock where there are several. Otherwise the one that has been
+/// waited for longest is told.
+fn judge(locks: Vec<Wanted>) -> Option<Aside> {
+    let (held, open): (Vec<Wanted>, Vec<Wanted>) =
+        locks.into_iter().partition(|lock| !lock.holders.is_empty());
+    if let Some(waiting) = mutual(&open) {
+        let case = AsideCase::Mutual;
+        return Some(Aside { waiting, case });
+    }
+    let lock = |l: &Wanted| l.several || l.waiting.iter().any(is_lock);
+    let requests = |l: &Wanted| l.waiting.iter().any(|w| handles_request(w.stack));
+    let open = open.into_iter().filter(|l| lock(l));
+    let told = held.into_iter().chain(open).filter(requests).map(|lock| {
+        let case = match lock.holders.is_empty() {
+            true => AsideCase::Nobody,
+            false => AsideCase::Held(lock.holders),
+        };
+        Aside {
+            waiting: lock.waiting,
+            case,
+        }
+    });
+    told.max_by(|a, b| a.lasted_s().total_cmp(&b.lasted_s()))
+}
+
+/// All that wait for these locks, if one of them waits for itself, or if the locks are different ones and one at least is
+/// wanted by a request.
+fn mutual<'a>(open: &[Wanted<'a>]) -> Option<Vec<Stuck<'a>>> {
+    let firsts: Vec<&Stuck> = open
+        .iter()
+        .filter_map(|lock| lock.waiting.first())
+        .collect();
+    let another =
+        |w: &Stuck, first: &Stuck| !ways(w).eq(ways(first)) || is_lock(w) && is_lock(first);
+    let several = match firsts.as_slice() {
+        [first, others @ ..] => others.iter().any(|w| another(w, first)),
+        [] => false,
     };
-    if !holders.is_empty() {
-        return Some(AsideCase::Held(holders));
-    }
-    let is_lock = |w: &Stuck| takes_lock(w.stack) || known(member, w.stack).is_some();
-    let another = |w: &Stuck| {
-        let told = || !ways(w).eq(ways(first)) || is_lock(w) && is_lock(first);
-        address(w) != address(first) && told()
-    };
-    let same = |w: &&Stuck| address(w) == address(first);
-    if waiting.iter().any(another) {
-        Some(AsideCase::Mutual)
-    } else if is_lock(first) || waiting.iter().filter(same).count() > 1 {
-        Some(AsideCase::Nobody)
-    } else {
-        None
-    }
+    let mut all: Vec<Stuck> = open
+        .iter()
+        .flat_map(|lock| &lock.waiting)
+        .copied()
+        .collect();
+    all.sort_by(|a, b| b.stood_s.total_cmp(&a.stood_s));
+    let proved = all.iter().any(|w| waits_for_itself(w.member, w.stack));
+    let requests = all.iter().any(|w| handles_request(w.stack));
+    (requests && (several || proved)).then_some(all)
+}
+
+fn is_lock(stuck: &Stuck) -> bool {
+    takes_lock(stuck.stack) || known(stuck.member, stuck.stack).is_some()
 }
 
 /// Who has what it waits for waits for one who waits, and so on, for this one: memory proves it.
@@ -157,15 +237,21 @@ fn stack_of(member: &Member, tid: u32) -> Option<&Stack> {
     stacks.list.iter().find(|s| s.tid == Some(tid))
 }
 
-/// Threads that have been in the application's code since before the first of these began to wait, and do not wait
-/// for a lock or for work themselves.
-fn holders<'a>(case: &Case<'a>, member: &'a Member, waiting: &[Stuck]) -> Vec<&'a Stack> {
+/// Threads that have been in the application's code since before the first began to wait for the lock of this one, and do
+/// not wait for a lock or for work themselves.
+fn holders<'a>(
+    case: &Case<'a>,
+    member: &'a Member,
+    waiting: &[Stuck],
+    stuck: &Stuck,
+) -> Vec<&'a Stack> {
     let stacks = member.process.python.as_ref();
     let stacks = stacks.and_then(|p| p.stacks.as_ref());
     let (Some(track), Some(stacks)) = (case.track(member), stacks) else {
         return Vec::new();
     };
-    let since = waiting.iter().filter_map(|w| w.wait.map(|wait| wait.since));
+    let same = waiting.iter().filter(|w| address(w) == address(stuck));
+    let since = same.filter_map(|w| w.wait.map(|wait| wait.since));
     let Some(since) = since.min() else {
         return Vec::new();
     };
@@ -210,6 +296,11 @@ fn address(stuck: &Stuck) -> Option<u64> {
 fn ways<'a>(stuck: &Stuck<'a>) -> impl Iterator<Item = (&'a str, u32)> {
     let own = stuck.stack.frames.iter().filter(|f| !f.is_library());
     own.map(|f| (f.file.as_str(), f.line))
+}
+
+/// Readers of such a queue stand in front of the one that reads its pipe.
+fn is_mp_queue(frame: &Frame) -> bool {
+    frame.is_library() && frame.file.ends_with("/multiprocessing/queues.py")
 }
 
 /// True where the standard library takes a lock for whoever called it, and waits for nothing else.

@@ -189,27 +189,25 @@ impl Attached {
             all.find(|(w, _)| w.pthread == pthread)
                 .and_then(|(_, tid)| *tid)
         };
-        let found = settled
-            .walk
-            .threads
-            .iter()
-            .zip(tids)
-            .filter_map(|(w, tid)| {
-                let tid = (*tid)?;
-                let thread = threads.iter().find(|t| t.tid == tid)?;
-                let leaf = w.chain.frames.first()?;
-                let word = lock_word(thread, self.runtime.clone())?;
-                let code = self.heap.code(leaf.code)?;
-                may_take(&code.file, &code.function).then_some(())?;
-                let found = lock::lock_of(&mut self.heap, leaf, word)?;
-                Some(LockWait {
-                    tid,
-                    kind: found.kind,
-                    id: found.object,
-                    owner: found.owner.and_then(tid_of),
-                })
-            });
-        found.take(MOST_LOCKS).collect()
+        let by_tid: HashMap<u32, &Thread> = threads.iter().map(|t| (t.tid, t)).collect();
+        let sleeping = settled.walk.threads.iter().zip(tids);
+        let sleeping = sleeping.filter_map(|(w, tid)| {
+            let leaf = w.chain.frames.first()?;
+            let word = lock_word(by_tid.get(&(*tid)?)?, self.runtime.clone())?;
+            let code = self.heap.code(leaf.code)?;
+            may_take(&code.file, &code.function).then_some(((*tid)?, leaf, word))
+        });
+        let asked: Vec<_> = sleeping.take(MOST_LOCKS).collect();
+        let told = asked.into_iter().filter_map(|(tid, leaf, word)| {
+            let found = lock::lock_of(&mut self.heap, leaf, word)?;
+            Some(LockWait {
+                tid,
+                kind: found.kind,
+                id: found.object,
+                owner: found.owner.and_then(tid_of),
+            })
+        });
+        told.collect()
     }
 
     /// Names of threads that have come since the last time.

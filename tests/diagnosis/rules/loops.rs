@@ -83,6 +83,19 @@ fn loop_blocked() {
                 culprit,
                 &["lookup"],
             ),
+            fires(
+                "a call of a library that patches or starts a loop, below the handler",
+                |w| {
+                    held(w);
+                    w.p(10)
+                        .main("@uvicorn | @request | show /srv/shop/views.py:20 | lookup /srv/shop/rates.py:7 | recv pkg+gevent/_socket3.py:360")
+                        .doing(Activity::Syscall(45));
+                    w.watch(3.0)
+                },
+                Severity::Warning,
+                culprit,
+                &["lookup (shop/rates.py:7)"],
+            ),
         ],
         &[
             ("not for long", |w| {
