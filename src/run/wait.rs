@@ -64,6 +64,9 @@ enum Ended {
     Never,
 }
 
+/// So long after an end all that it left behind has been read: its exit, those of its workers, its log.
+const TOLD_S: f64 = 4.0;
+
 /// What has been seen while waiting.
 struct Waiting<'a> {
     arguments: &'a Wait,
@@ -106,7 +109,14 @@ impl<'a> Waiting<'a> {
         self.progress.tell(&self.now);
         let diagnosis = &self.now.diagnosis;
         let failed = diagnosis.servers.iter().filter_map(|s| failed_at(s)).max();
-        if let Some(at) = failed {
+        // Later looks forget what the processes below it died of.
+        let told = |(known, scene): &(Moment, Scene)| {
+            let seen = scene.snapshot.as_ref().map(|s| s.at);
+            Some(*known) == failed && seen.is_some_and(|seen| seen.seconds_since(*known) >= TOLD_S)
+        };
+        if let Some(at) = failed
+            && !self.failed.as_ref().is_some_and(told)
+        {
             self.failed = Some((at, self.now.clone()));
         }
         let failed = self.failed.as_ref().map(|(at, _)| *at);
@@ -176,11 +186,9 @@ impl<'a> Waiting<'a> {
             }
             return Ok(status.unwrap_or_else(|| judge(&self.now, targets)));
         };
-        if let (true, Some(now), Some(then)) = (
-            self.now.diagnosis.servers.is_empty(),
-            &self.now.snapshot,
-            &last.snapshot,
-        ) {
+        if let (Some(now), Some(then)) = (&self.now.snapshot, &last.snapshot)
+            && now.at.seconds_since(then.at) >= TOLD_S
+        {
             let ago = duration(now.at.seconds_since(then.at));
             complain(&format!(
                 "steth: it has gone; as it was last seen, {ago} ago:"
