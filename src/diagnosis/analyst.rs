@@ -20,7 +20,7 @@ const GONE_SHOWN_S: f64 = 30.0;
 const ADOPT_WITHIN_S: f64 = 30.0;
 
 /// Says what snapshots mean.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Analyst {
     thresholds: Thresholds,
     history: History,

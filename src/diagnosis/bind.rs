@@ -89,7 +89,7 @@ pub fn wanted(cmdline: &[String]) -> Vec<Wanted> {
 }
 
 /// What the options say.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Options {
     addresses: Vec<Wanted>,
     /// `Some(None)`: a host that names no single address.

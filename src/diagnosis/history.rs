@@ -38,7 +38,7 @@ const GONE_KEPT_S: f64 = 60.0;
 const CGROUP_KEPT_S: f64 = 150.0;
 
 /// Everything remembered.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct History {
     /// The first snapshot's moment.
     pub began: Option<Moment>,

@@ -18,7 +18,7 @@ const TIMELINE: usize = 64;
 const EXITS: usize = 64;
 
 /// What is remembered of one server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) kind: Kind,
     pub(super) name: String,

@@ -8,7 +8,7 @@ const CPU_WINDOW_S: f64 = 5.0;
 const KILLS_WINDOW_S: f64 = 60.0;
 
 /// What is remembered of one cgroup, by the path of its directory.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct CgroupTrack {
     cpu: VecDeque<(Moment, CpuQuota)>,
     /// Readings at which the number of kills was another than before, the first one that was seen among them.

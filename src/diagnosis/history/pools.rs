@@ -11,7 +11,7 @@ use crate::snapshot::{Frame, Moment, Stack, Stacks};
 const POOLS: usize = 32;
 
 /// What is remembered of one pool.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PoolTrack {
     /// What it is called: `AnyIO`, `waitress`, `ThreadPoolExecutor-0`, `asyncio`.
     pub name: String,

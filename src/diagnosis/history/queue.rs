@@ -7,7 +7,7 @@ use crate::snapshot::{Listener, Moment};
 const QUEUE_LOOKS: usize = 64;
 
 /// What is remembered of one listening socket.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Queue {
     /// The socket as last seen.
     pub socket: Listener,

@@ -8,7 +8,7 @@ use crate::diagnosis::{Kind, frames, kind};
 use crate::snapshot::{Frame, Moment, Stack, Stacks};
 
 /// What is remembered of that thread.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct ServerThread {
     /// Since when it has been gone.
     pub gone_since: Option<Moment>,

@@ -12,7 +12,7 @@ pub(super) struct Signs {
 }
 
 /// Connections of clients that have sent something which nobody reads, and since when.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Unread(Vec<(u64, Moment)>);
 
 impl Signs {

@@ -23,7 +23,7 @@ const FD_RISES: usize = 10;
 const MODULES: usize = 12;
 
 /// What is remembered of one process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Track {
     /// When it was first seen.
     pub first_seen: Moment,
