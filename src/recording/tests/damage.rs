@@ -1,0 +1,1 @@
+//! Files that are torn, flipped, foreign or empty.

@@ -1,0 +1,1 @@
+//! Files that are written, appended to and kept within limits.

@@ -1,0 +1,262 @@
+//! A recording that is written: at its end only, so that it is valid at every moment.
+//!
+//! Limits: where the file exceeds one by a quarter, what is to stay is copied into a new file beside it, which then takes its
+//! place (rename(2)): at no moment is there no valid file of that name, and what is dropped are the oldest whole segments.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::header::Header;
+use super::layout::{frame_record, session_record};
+use super::reader::Recording;
+use super::{Frame, FrameKind, FrameMeta, ReadError};
+
+/// How much a file may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes.
+    pub size: u64,
+    /// Seconds that the oldest frame may be older than the newest; `None` for any number.
+    pub age_s: Option<u64>,
+}
+
+impl Default for Limits {
+    /// 256 MiB, of any age.
+    fn default() -> Self {
+        Self {
+            size: 256 << 20,
+            age_s: None,
+        }
+    }
+}
+
+/// Why a recording could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// There is a file of that name that is no recording, or of another version: it is left alone.
+    #[error(transparent)]
+    Existing(ReadError),
+    /// Somebody else writes to it.
+    #[error("another program records to it")]
+    Busy,
+    /// A delta, where a key frame has to come first.
+    #[error("a recording begins with a key frame")]
+    NoKey,
+    /// The file.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl WriteError {
+    /// True if there is no room left on the file system, or for this user.
+    pub fn is_full(&self) -> bool {
+        let Self::Io(error) = self else { return false };
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+    }
+}
+
+/// Appends frames to a file.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    file: File,
+    limits: Limits,
+    header: Header,
+    /// Behind the last whole record.
+    end: u64,
+    /// Key frames, oldest first.
+    keys: VecDeque<Segment>,
+    has_key: bool,
+    /// Bytes of a torn end that were cut off when it was opened.
+    cut: u64,
+}
+
+/// A key frame and what follows it.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    offset: u64,
+    wall_ms: i64,
+}
+
+impl Writer {
+    /// Makes a file that only its owner may read, or goes on with a recording: a torn end is cut off, and the header is put
+    /// behind what is there. The first frame has to be a key frame.
+    ///
+    /// # Errors
+    /// A file that cannot be written, is no recording of this version, or that another program records to.
+    pub fn open(path: &Path, header: Header, limits: Limits) -> Result<Self, WriteError> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).append(true).mode(0o600);
+        // What a symbolic link means is what is replaced when the file is made shorter.
+        let (file, path) = match path.canonicalize() {
+            Ok(path) => (options.open(&path)?, path),
+            Err(_) => (options.create(true).open(path)?, path.canonicalize()?),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(WriteError::Existing(ReadError::NotAFile));
+        }
+        lock(&file)?;
+        let mut writer = Self {
+            path,
+            file,
+            limits,
+            header,
+            end: 0,
+            keys: VecDeque::new(),
+            has_key: false,
+            cut: 0,
+        };
+        writer.begin()?;
+        Ok(writer)
+    }
+
+    /// Bytes of a torn end that were cut off when the file was opened.
+    pub fn cut_bytes(&self) -> u64 {
+        self.cut
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.end
+    }
+
+    /// Appends a frame.
+    ///
+    /// # Errors
+    /// No room, or another failure of the file. It is valid up to the frame before, and the next frame has to be a key frame.
+    pub fn write(&mut self, frame: &Frame) -> Result<(), WriteError> {
+        let is_key = frame.meta.kind == FrameKind::Key;
+        if !is_key && !self.has_key {
+            return Err(WriteError::NoKey);
+        }
+        if is_key {
+            self.trim(&frame.meta)?;
+        }
+        let offset = self.end;
+        self.has_key = false;
+        self.append(&frame_record(frame))?;
+        self.has_key = true;
+        if is_key {
+            let wall_ms = frame.meta.wall_ms;
+            self.keys.push_back(Segment { offset, wall_ms });
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), WriteError> {
+        let size = self.file.metadata()?.len();
+        let line = self.header.line().map_err(std::io::Error::from)?;
+        if size == 0 {
+            return self.append(&line);
+        }
+        let before = Recording::read(self.file.try_clone()?).map_err(WriteError::Existing)?;
+        self.end = before.index().end;
+        self.cut = size - self.end;
+        self.keys = before
+            .index()
+            .keys()
+            .map(|(offset, meta)| Segment {
+                offset,
+                wall_ms: meta.wall_ms,
+            })
+            .collect();
+        self.file.set_len(self.end)?;
+        self.append(&session_record(&line, self.header.wall_ms))
+    }
+
+    /// Appends all of it or nothing.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        if let Err(error) = self.file.write_all(bytes) {
+            // A part may have been written. If even that cannot be taken back, readers will find it torn.
+            let _ = self.file.set_len(self.end);
+            return Err(error.into());
+        }
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Drops the oldest segments if a limit is exceeded by a quarter.
+    fn trim(&mut self, newest: &FrameMeta) -> Result<(), WriteError> {
+        let most_age_ms = self
+            .limits
+            .age_s
+            .map(|s| i64::try_from(s.saturating_mul(1000)).unwrap_or(i64::MAX));
+        let is_large = self.end > self.limits.size.saturating_add(self.limits.size / 4);
+        let oldest = self.keys.front().map(|segment| segment.wall_ms);
+        let is_old = most_age_ms.zip(oldest).is_some_and(|(most, oldest)| {
+            newest.wall_ms.saturating_sub(oldest) > most.saturating_add(most / 4)
+        });
+        if !is_large && !is_old {
+            return Ok(());
+        }
+        // A segment stays while what begins with it is within the limits.
+        let keeps = |segment: &&Segment| {
+            let is_young = most_age_ms
+                .is_none_or(|most| newest.wall_ms.saturating_sub(segment.wall_ms) <= most);
+            self.end - segment.offset <= self.limits.size && is_young
+        };
+        let from = self
+            .keys
+            .iter()
+            .find(keeps)
+            .map_or(self.end, |segment| segment.offset);
+        if self.keys.front().is_some_and(|oldest| oldest.offset < from) {
+            self.replace(from)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a file with all from `from` on in the place of this one.
+    fn replace(&mut self, from: u64) -> Result<(), WriteError> {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.new", std::process::id()));
+        let beside = self.path.with_file_name(name);
+        let made = self.copy(&beside, from).and_then(|made| {
+            std::fs::rename(&beside, &self.path)?;
+            Ok(made)
+        });
+        let (file, start) = made.inspect_err(|_| {
+            let _ = std::fs::remove_file(&beside);
+        })?;
+        self.file = file;
+        self.end = self.end - from + start;
+        self.keys.retain(|segment| segment.offset >= from);
+        for segment in &mut self.keys {
+            segment.offset = segment.offset - from + start;
+        }
+        Ok(())
+    }
+
+    /// A file with the first line and all from `from` on; also tells where that begins in it.
+    fn copy(&self, path: &Path, from: u64) -> Result<(File, u64), WriteError> {
+        let mut options = OpenOptions::new();
+        // Somebody else's, left behind, or put there to be followed.
+        let _ = std::fs::remove_file(path);
+        let mut file = options
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        lock(&file)?;
+        let line = self.header.line().map_err(std::io::Error::from)?;
+        file.write_all(&line)?;
+        let mut old = &self.file;
+        old.seek(SeekFrom::Start(from))?;
+        std::io::copy(&mut old.take(self.end - from), &mut file)?;
+        Ok((file, line.len() as u64))
+    }
+}
+
+/// One writer at a time; whoever reads is not kept from it.
+fn lock(file: &File) -> Result<(), WriteError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(WriteError::Busy),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
