@@ -2,6 +2,7 @@
 //!
 //! One definition serves parsing, `--help`, completions and the man page.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -73,6 +74,10 @@ pub enum Command {
     Check(Check),
     /// Wait until a server serves, telling each phase; where it does not get there, say why
     Wait(Wait),
+    /// Open the screen over a recording: play, stop, step, jump to what changed
+    Replay(Replay),
+    /// Write what is or was wrong into one document for a ticket
+    Report(Report),
     /// Tell what this user can see on this machine, and what would unlock the rest
     Doctor,
     /// Start a small failing server that ships inside the program, and open the screen on it
@@ -115,6 +120,31 @@ pub struct Wait {
     /// What to wait for
     #[arg(long, value_enum, value_name = "PHASE", default_value = "serving")]
     pub until: Until,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Clone, Args)]
+pub struct Replay {
+    /// The recording, as `steth record` or R on the live screen made it
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Clone, Args)]
+pub struct Report {
+    /// Servers to report on: a pid (4127), a port (:8000), a unix socket path, or a part of the command line
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<Target>,
+    /// Report on a recording rather than on what is so now
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// How long to observe, without --from
+    #[arg(long = "for", value_name = "TIME", default_value = "3s", value_parser = parse_duration, conflicts_with = "from")]
+    pub observe: Duration,
+    /// Where to write: a file that ends in .html or .md, or - for standard output, as Markdown
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 /// What `wait` waits for.

@@ -27,11 +27,13 @@
 //! - A process is known by [`snapshot::ProcessKey`], pid and start time, never by its pid alone.
 //!
 //! In reading order: [`snapshot`], [`source`], [`diagnosis`], [`view`], [`run`]. Besides: [`cli`] (what was typed), [`select`] (which
-//! servers the targets mean), [`recording`] (snapshots that are kept), [`demo`] (failing servers that ship inside the program).
+//! servers the targets mean), [`recording`] (snapshots that are kept), [`feed`] (going
+//! through them again), [`demo`] (failing servers that ship inside the program).
 
 pub mod cli;
 pub mod demo;
 pub mod diagnosis;
+pub mod feed;
 pub mod recording;
 pub mod run;
 pub mod select;

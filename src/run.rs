@@ -26,6 +26,9 @@ mod doctor;
 mod first;
 mod live;
 mod locals;
+mod past;
+mod replay;
+mod report;
 mod wait;
 mod watcher;
 
@@ -43,6 +46,11 @@ pub fn main() -> ExitCode {
         Some(Command::Wait(arguments)) => {
             first::end_by_signals();
             wait::wait(&arguments)
+        }
+        Some(Command::Replay(arguments)) => replay::replay(&arguments),
+        Some(Command::Report(arguments)) => {
+            first::end_by_signals();
+            report::report(&arguments)
         }
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Demo(arguments)) => live::demonstrate(&arguments),
@@ -79,7 +87,7 @@ fn complain(text: &str) {
 }
 
 fn verdict(arguments: &Check) -> Result<ExitStatus> {
-    let (scene, whole) = observe(&arguments.targets, arguments.observe);
+    let (scene, whole) = observe(&arguments.targets, arguments.observe, |_| {});
     if let Some(status) =
         complain_of_unmatched(&whole, scene.snapshot.as_deref(), &arguments.targets)
     {
@@ -100,11 +108,16 @@ fn verdict(arguments: &Check) -> Result<ExitStatus> {
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Looks for the time given, and on where it cannot be told yet.
-fn observe(targets: &[Target], length: Duration) -> (Scene, Diagnosis) {
+fn observe(
+    targets: &[Target],
+    length: Duration,
+    mut each: impl FnMut(&Scene),
+) -> (Scene, Diagnosis) {
     let mut watcher = Watcher::new(targets, Duration::from_secs(1));
     watcher.wishes.patience = Duration::from_millis(300);
     loop {
         let (scene, whole) = watcher.look();
+        each(&scene);
         let observed = watcher.began.elapsed();
         let late = observed >= LONGEST.max(length);
         let silent = observed < length + SILENCE && is_silent(&scene.diagnosis);

@@ -348,5 +348,6 @@ pub(crate) fn scene(diagnosis: Diagnosis, gaps: Vec<Gap>) -> Scene {
         own_cpu_percent: None,
         observed_for_s: 3.04,
         locals: Arc::default(),
+        feed: Default::default(),
     }
 }

@@ -6,9 +6,11 @@ pub mod check;
 pub mod json;
 
 use crate::diagnosis::Diagnosis;
+use crate::feed::Feed;
 use crate::snapshot::{LocalsAnswer, Snapshot};
 
 pub mod format;
+pub mod report;
 pub mod tui;
 
 /// All that a view may see.
@@ -26,6 +28,8 @@ pub struct Scene {
     pub observed_for_s: f64,
     /// Locals of the processes that were asked about last, as far as they have come.
     pub locals: Arc<Vec<LocalsAnswer>>,
+    /// Whether this is what is so now.
+    pub feed: Feed,
 }
 
 impl Scene {
@@ -38,6 +42,7 @@ impl Scene {
             own_cpu_percent: None,
             observed_for_s: 0.0,
             locals: Arc::default(),
+            feed: Feed::Live,
         }
     }
 }

@@ -10,7 +10,6 @@ use ratatui::layout::Rect;
 use steth::view::Scene;
 use steth::view::tui::clipboard::Clipboard;
 use steth::view::tui::{Effect, Event, Options, State, Theme, draw};
-use unicode_width::UnicodeWidthStr;
 
 #[path = "support/tasks.rs"]
 mod build;
@@ -22,6 +21,8 @@ mod fixture;
 mod locals;
 #[path = "screens/log.rs"]
 mod log;
+#[path = "screens/past.rs"]
+mod past;
 #[path = "screens/tasks.rs"]
 mod tasks;
 
@@ -86,21 +87,7 @@ impl Screen {
     }
 
     fn text(&self) -> String {
-        let grid = self.grid();
-        let rows = grid.content.chunks(usize::from(grid.area.width.max(1)));
-        let lines = rows.map(|row| {
-            let mut line = String::new();
-            let mut covered = 0;
-            for cell in row {
-                if covered == 0 {
-                    line.push_str(cell.symbol());
-                    covered = cell.symbol().width();
-                }
-                covered = covered.saturating_sub(1);
-            }
-            line.trim_end().to_owned()
-        });
-        lines.collect::<Vec<_>>().join("\n")
+        draw::text(&self.state).trim_end_matches('\n').to_owned()
     }
 
     #[track_caller]

@@ -1,12 +1,14 @@
 //! Look, say what it means, sleep until the next look is due: the loop that the screen and `check` share.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::locals::Locals;
+use super::past::Memory;
 use crate::cli::Target;
 use crate::diagnosis::{Analyst, Diagnosis};
+use crate::feed::Feed;
 use crate::select;
 use crate::snapshot::{Moment, OwnCost, ProcessKey, Snapshot};
 use crate::source::sampler::{Sampler, Wishes};
@@ -22,6 +24,8 @@ pub(super) struct Watcher {
     looked: Instant,
     costs: VecDeque<(Moment, OwnCost)>,
     pub(super) locals: Locals,
+    /// Where looks are kept, if they are.
+    pub(super) memory: Option<Arc<Mutex<Memory>>>,
 }
 
 /// Between two looks at what is hot.
@@ -49,6 +53,7 @@ impl Watcher {
             looked: now,
             costs: VecDeque::new(),
             locals: Locals::default(),
+            memory: None,
         }
     }
 
@@ -56,7 +61,7 @@ impl Watcher {
     pub(super) fn look(&mut self) -> (Scene, Diagnosis) {
         self.looked = Instant::now();
         let snapshot = Arc::new(self.sampler.look(&self.wishes));
-        let whole = self.analyst.observe(&snapshot);
+        let whole = self.observe(&snapshot);
         self.wishes.hot = whole.attention.iter().copied().collect();
         self.wishes.holders = whole.unknown_holders.iter().copied().collect();
         let selected = select::select(whole.clone(), &self.targets);
@@ -68,8 +73,20 @@ impl Watcher {
             own_cpu_percent,
             observed_for_s: self.began.elapsed().as_secs_f64(),
             locals: self.locals.answers(),
+            feed: Feed::Live,
         };
         (scene, whole)
+    }
+
+    fn observe(&mut self, snapshot: &Arc<Snapshot>) -> Diagnosis {
+        let Some(memory) = &self.memory else {
+            return self.analyst.observe(snapshot);
+        };
+        let lock = || memory.lock().unwrap_or_else(PoisonError::into_inner);
+        lock().keep(snapshot, &self.analyst, self.wishes.interval_s);
+        let whole = self.analyst.observe(snapshot);
+        lock().note(snapshot, &whole);
+        whole
     }
 
     fn own_cpu(&mut self, snapshot: &Snapshot) -> Option<f64> {
@@ -85,6 +102,11 @@ impl Watcher {
         let seconds = snapshot.at.seconds_since(*at);
         let used = snapshot.own.cpu_ns.checked_sub(cost.cpu_ns)?;
         (seconds >= 2.0).then(|| used as f64 / 1e7 / seconds)
+    }
+
+    /// What the user wants to see; all there is where it is empty.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// Looks at this process, or at none in particular, more often from the next look on.

@@ -41,6 +41,21 @@ pub fn host_name() -> String {
     super::text::clean(name.trim(), 64)
 }
 
+/// Release of the kernel, as uname(2) gives it; `None` where /proc does not tell.
+pub fn kernel_release() -> Option<String> {
+    line_of("/proc/sys/kernel/osrelease")
+}
+
+/// What this boot is known by: moments of two boots cannot be compared.
+pub fn boot_id() -> Option<String> {
+    line_of("/proc/sys/kernel/random/boot_id")
+}
+
+fn line_of(path: &str) -> Option<String> {
+    let line = std::fs::read_to_string(path).ok()?;
+    Some(super::text::clean(line.trim(), 128))
+}
+
 /// CPU time and memory of this process, as /proc/self tells them.
 pub fn own_cost(look: Duration) -> OwnCost {
     let run = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::diagnosis::Phase;
+use crate::feed::Move;
 use crate::snapshot::ProcessKey;
 
 use super::Scene;
@@ -39,15 +40,40 @@ pub use theme::Theme;
 
 use terminal::Terminal;
 
-/// What the screen asks of whoever collects.
+/// What the screen asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
+    /// Look in another way from now on.
+    Collect(Wish),
+    /// Show another look of those that were kept.
+    Travel(Move),
+    /// Save the looks that were kept.
+    SaveLooks,
+    /// Save this picture of the screen.
+    SaveView(String),
+}
+
+/// What the screen asks of whoever collects.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wish {
     /// Look at quiet processes this often, in seconds.
     Interval(f64),
     /// Look at this process, and the server that it is the root of, more often; at none in particular.
     Focus(Option<ProcessKey>),
     /// Read the locals of these processes, once, and hand them on with the scenes.
     Locals(Vec<ProcessKey>),
+}
+
+/// What the screen is connected to.
+pub struct Links {
+    /// Newest looks.
+    pub scenes: watch::Receiver<Arc<Scene>>,
+    /// Looks of the past that were asked for; `None` for the present.
+    pub past: watch::Receiver<Option<Arc<Scene>>>,
+    /// What has come of a request, to be read once.
+    pub notices: mpsc::UnboundedReceiver<String>,
+    /// Sees to what the screen asks for, and returns at once.
+    pub ask: Box<dyn Fn(Request)>,
 }
 
 /// How the screen ended.
@@ -85,11 +111,7 @@ const CALM_FRAME: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// If there is no terminal to draw on; that is known before anything is written.
-pub async fn run(
-    scenes: watch::Receiver<Arc<Scene>>,
-    requests: mpsc::UnboundedSender<Request>,
-    options: Options,
-) -> Result<Ended, TuiError> {
+pub async fn run(links: Links, options: Options) -> Result<Ended, TuiError> {
     if options.dumb || !Terminal::is_there() {
         return Err(TuiError::NotATerminal);
     }
@@ -98,12 +120,11 @@ pub async fn run(
     let mut screen = Screen {
         state: State::new(options),
         terminal,
-        requests,
     };
     let size = screen.terminal.size();
     screen.state.update(Event::Resize(size.0, size.1));
     Ok(screen
-        .live(scenes, signals)
+        .live(links, signals)
         .await
         .unwrap_or(Ended::OutputClosed))
 }
@@ -131,20 +152,15 @@ impl Signals {
 struct Screen {
     state: State,
     terminal: Terminal,
-    requests: mpsc::UnboundedSender<Request>,
 }
 
 impl Screen {
     /// The loop. An error is the terminal's, and means that it has gone.
-    async fn live(
-        &mut self,
-        mut scenes: watch::Receiver<Arc<Scene>>,
-        mut signals: Signals,
-    ) -> io::Result<Ended> {
+    async fn live(&mut self, mut links: Links, mut signals: Signals) -> io::Result<Ended> {
         let mut keys = EventStream::new();
         let mut seconds = interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        scenes.mark_changed();
+        links.scenes.mark_changed();
         self.draw()?;
         let mut drawn = Instant::now();
         let mut due: Option<Instant> = None;
@@ -167,8 +183,10 @@ impl Screen {
                     due = None;
                     None
                 }
-                changed = scenes.changed() => match changed {
-                    Ok(()) => Some(Event::Scene(Arc::clone(&scenes.borrow_and_update()))),
+                Some(words) = links.notices.recv() => Some(Event::Notice(words)),
+                Ok(()) = links.past.changed() => Some(Event::Past(links.past.borrow_and_update().clone())),
+                changed = links.scenes.changed() => match changed {
+                    Ok(()) => Some(Event::Scene(Arc::clone(&links.scenes.borrow_and_update()))),
                     Err(_) => return Ok(Ended::ScenesEnded),
                 },
                 _ = seconds.tick() => Some(Event::Tick),
@@ -192,14 +210,15 @@ impl Screen {
             let next = drawn + pause;
             due = Some(due.map_or(next, |due| due.min(next)));
             for effect in self.state.update(event) {
-                if let Some(ended) = self.carry_out(effect)? {
+                if let Some(ended) = self.carry_out(effect, &links)? {
                     return Ok(ended);
                 }
             }
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) -> io::Result<Option<Ended>> {
+    fn carry_out(&mut self, effect: Effect, links: &Links) -> io::Result<Option<Ended>> {
+        let ask = &links.ask;
         match effect {
             Effect::Quit => return Ok(Some(Ended::Quit)),
             Effect::Interrupt => return Ok(Some(Ended::Interrupted)),
@@ -213,16 +232,14 @@ impl Screen {
                 let sequence = self.state.options.clipboard.sequence(&text);
                 self.terminal.send(&sequence)?;
             }
-            Effect::SetInterval(seconds) => self.ask(Request::Interval(seconds)),
-            Effect::ReadLocals(keys) => self.ask(Request::Locals(keys)),
-            Effect::Focus(key) => self.ask(Request::Focus(key)),
+            Effect::SetInterval(seconds) => ask(Request::Collect(Wish::Interval(seconds))),
+            Effect::ReadLocals(keys) => ask(Request::Collect(Wish::Locals(keys))),
+            Effect::Focus(key) => ask(Request::Collect(Wish::Focus(key))),
+            Effect::Travel(to) => ask(Request::Travel(to)),
+            Effect::SaveLooks => ask(Request::SaveLooks),
+            Effect::SaveView => ask(Request::SaveView(draw::text(&self.state))),
         }
         Ok(None)
-    }
-
-    /// Nobody may listen any more: then scenes end too, and the loop with them.
-    fn ask(&self, request: Request) {
-        let _ = self.requests.send(request);
     }
 
     fn draw(&mut self) -> io::Result<()> {

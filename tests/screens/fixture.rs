@@ -80,6 +80,7 @@ pub fn scene(
         own_cpu_percent: Some(0.6),
         observed_for_s: seconds,
         locals: Arc::default(),
+        feed: Default::default(),
     })
 }
 

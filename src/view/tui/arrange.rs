@@ -58,6 +58,7 @@ impl Sort {
             (Self::Loop, PanelId::Exits | PanelId::Log) => (PanelId::Exits, PanelId::Log),
             (Self::Plain, PanelId::Threads | PanelId::Exits) => (PanelId::Threads, PanelId::Exits),
             (Self::Plain, PanelId::Log) => (PanelId::Stacks, PanelId::Log),
+            (_, PanelId::Changes) => (PanelId::Changes, PanelId::Log),
         }
     }
 

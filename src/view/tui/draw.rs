@@ -1,6 +1,6 @@
 //! What does the state look like? Puts the whole screen on a sheet; reads the state, changes nothing.
 
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
@@ -35,6 +35,28 @@ pub fn draw(state: &State, grid: &mut Buffer) {
         sheet.paint(row, grid);
     }
     sheet.theme.apply(grid);
+}
+
+/// The state as lines of text, without trailing blanks.
+pub fn text(state: &State) -> String {
+    let mut grid = Buffer::empty(Rect::new(0, 0, state.size.0, state.size.1));
+    draw(state, &mut grid);
+    let width = usize::from(state.size.0).max(1);
+    grid.content.chunks(width).map(row_of_text).collect()
+}
+
+/// What a wide character covers is not a character of its own.
+fn row_of_text(cells: &[Cell]) -> String {
+    let mut line = String::new();
+    let mut covered = 0;
+    for cell in cells {
+        if covered == 0 {
+            line.push_str(cell.symbol());
+            covered = cell.symbol().width();
+        }
+        covered = covered.saturating_sub(1);
+    }
+    format!("{}\n", line.trim_end())
 }
 
 fn too_small(state: &State, sheet: &mut Sheet) {
@@ -105,6 +127,11 @@ fn screen(state: &State, areas: &Areas, sheet: &mut Sheet) {
     sheet.put(areas.heading, 0, panel::table::heading(state, width));
     let rows = panel::table::lines(state, width, usize::from(areas.table.height));
     sheet.put_all(areas.table, rows, 0);
+    if let Some(past) = state.past() {
+        let now_ms = state.shown().snapshot.as_ref().map_or(0, |s| s.wall_ms);
+        let line = panel::ruler::line(past, now_ms, state.options.utc_offset_s, width);
+        sheet.put(areas.ruler, 0, line);
+    }
     sheet.put(areas.footer, 0, panel::footer::line(state, width));
     let subject = state.subject();
     sheet.put(areas.rule, 0, rule(state, areas, subject.as_ref(), width));

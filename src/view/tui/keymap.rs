@@ -3,10 +3,12 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use crate::feed::Move;
+
 use super::panel::PanelId;
 
 /// What a key asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[expect(missing_docs, reason = "the table below says what each does")]
 pub enum Action {
     Up,
@@ -31,6 +33,11 @@ pub enum Action {
     SortInvert,
     Tree,
     Pause,
+    Travel(Move),
+    Present,
+    Mark,
+    SaveLooks,
+    SaveView,
     Faster,
     Slower,
     Help,
@@ -49,13 +56,21 @@ pub enum Section {
     Panels,
     /// Which rows, in which order.
     Rows,
+    /// What was seen before.
+    Past,
     /// The program itself.
     Program,
 }
 
 impl Section {
     /// All of them, in the order of the help screen.
-    pub const ALL: [Section; 4] = [Self::Move, Self::Panels, Self::Rows, Self::Program];
+    pub const ALL: [Section; 5] = [
+        Self::Move,
+        Self::Panels,
+        Self::Rows,
+        Self::Past,
+        Self::Program,
+    ];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
@@ -63,6 +78,7 @@ impl Section {
             Self::Move => "Move",
             Self::Panels => "Look closer",
             Self::Rows => "Choose rows",
+            Self::Past => "Go back",
             Self::Program => "Program",
         }
     }
@@ -151,27 +167,28 @@ const fn bind(
     }
 }
 
-use Section::{Move, Panels, Program, Rows};
+use Section::{Move as Moves, Panels, Past, Program, Rows};
 
 /// The table. One line for each: a table is read by its columns.
 #[rustfmt::skip]
 pub const KEYS: &[Binding] = &[
-    bind(&[key(KeyCode::Up), char('k')], Action::Up, Move, "one row up", None),
-    bind(&[key(KeyCode::Down), char('j')], Action::Down, Move, "one row down", None),
-    bind(&[key(KeyCode::Home), char('g')], Action::First, Move, "to the top", None),
-    bind(&[key(KeyCode::End), char('G')], Action::Last, Move, "to the end", None),
-    bind(&[key(KeyCode::PageUp), Chord::Ctrl('b')], Action::PageUp, Move, "a page up", None),
-    bind(&[key(KeyCode::PageDown), Chord::Ctrl('f')], Action::PageDown, Move, "a page down", None),
-    bind(&[Chord::Ctrl('u')], Action::HalfPageUp, Move, "half a page up", None),
-    bind(&[Chord::Ctrl('d')], Action::HalfPageDown, Move, "half a page down", None),
-    bind(&[key(KeyCode::Enter)], Action::Enter, Move, "into the server, the process; a finding whole, and copies its command", Some("open")),
-    bind(&[key(KeyCode::Esc), key(KeyCode::Backspace)], Action::Back, Move, "back; clears the filter", Some("back")),
+    bind(&[key(KeyCode::Up), char('k')], Action::Up, Moves, "one row up", None),
+    bind(&[key(KeyCode::Down), char('j')], Action::Down, Moves, "one row down", None),
+    bind(&[key(KeyCode::Home), char('g')], Action::First, Moves, "to the top", None),
+    bind(&[key(KeyCode::End), char('G')], Action::Last, Moves, "to the end", None),
+    bind(&[key(KeyCode::PageUp), Chord::Ctrl('b')], Action::PageUp, Moves, "a page up", None),
+    bind(&[key(KeyCode::PageDown), Chord::Ctrl('f')], Action::PageDown, Moves, "a page down", None),
+    bind(&[Chord::Ctrl('u')], Action::HalfPageUp, Moves, "half a page up", None),
+    bind(&[Chord::Ctrl('d')], Action::HalfPageDown, Moves, "half a page down", None),
+    bind(&[key(KeyCode::Enter)], Action::Enter, Moves, "into the server, the process; a finding whole, and copies its command", Some("open")),
+    bind(&[key(KeyCode::Esc), key(KeyCode::Backspace)], Action::Back, Moves, "back; clears the filter", Some("back")),
     bind(&[char('1')], Action::Show(PanelId::Sockets), Panels, "sockets: listeners, queues, connections", None),
     bind(&[char('2')], Action::Show(PanelId::Stacks), Panels, "Python stacks of all threads", None),
     bind(&[char('3')], Action::Show(PanelId::Threads), Panels, "threads and open files", None),
     bind(&[char('4')], Action::Show(PanelId::Exits), Panels, "recent exits", None),
     bind(&[char('5')], Action::Show(PanelId::Tasks), Panels, "asyncio tasks: who waits for what, and for whom", None),
     bind(&[char('6')], Action::Show(PanelId::Log), Panels, "log: the newest lines, beside the phases", None),
+    bind(&[char('7')], Action::Show(PanelId::Changes), Panels, "changes: what is not as it was at the marked moment", None),
     bind(&[char('w'), char('0')], Action::ShowWhy, Panels, "WHY: all findings; arrows choose one, Enter opens it", Some("why")),
     bind(&[char('l')], Action::Locals, Panels, "local variables of the frames, read once; secrets masked", None),
     bind(&[key(KeyCode::Tab), key(KeyCode::Right)], Action::NextPanel, Panels, "next panel (arrows scroll it, Esc leaves it)", Some("panels")),
@@ -182,9 +199,21 @@ pub const KEYS: &[Binding] = &[
     bind(&[char('>')], Action::SortRight, Rows, "sort by the column to the right", None),
     bind(&[char('I')], Action::SortInvert, Rows, "invert the order", None),
     bind(&[char('t')], Action::Tree, Rows, "tree: processes under each server", None),
-    bind(&[char(' ')], Action::Pause, Program, "pause the picture; collecting goes on", Some("pause")),
-    bind(&[char('+'), char('=')], Action::Faster, Program, "look more often", None),
-    bind(&[char('-')], Action::Slower, Program, "look less often", None),
+    bind(&[char(' ')], Action::Pause, Past, "pause the picture, collecting goes on; in the past: play, stop", Some("pause")),
+    bind(&[char('[')], Action::Travel(Move::Looks(-1)), Past, "a look back: ten minutes are kept", Some("back")),
+    bind(&[char(']')], Action::Travel(Move::Looks(1)), Past, "a look on", Some("on")),
+    bind(&[char(',')], Action::Travel(Move::Seconds(-10)), Past, "ten seconds back", None),
+    bind(&[char('.')], Action::Travel(Move::Seconds(10)), Past, "ten seconds on", None),
+    bind(&[char('{')], Action::Travel(Move::Change(-1)), Past, "to the last change of a phase or finding", None),
+    bind(&[char('}')], Action::Travel(Move::Change(1)), Past, "to the next change", Some("next change")),
+    bind(&[char('(')], Action::Travel(Move::First), Past, "to the first look that is kept", None),
+    bind(&[char(')')], Action::Travel(Move::Last), Past, "to the last one", None),
+    bind(&[char('m')], Action::Mark, Past, "mark this moment: 7 tells what differs from it", None),
+    bind(&[char('L')], Action::Present, Past, "to the present", Some("present")),
+    bind(&[char('R')], Action::SaveLooks, Past, "save the looks that are kept, for steth replay", None),
+    bind(&[char('S')], Action::SaveView, Past, "save this screen as text", None),
+    bind(&[char('+'), char('=')], Action::Faster, Program, "look more often; in the past: play faster", None),
+    bind(&[char('-')], Action::Slower, Program, "look less often; in the past: play slower", None),
     bind(&[char('?'), char('h'), key(KeyCode::F(1))], Action::Help, Program, "this help", Some("help")),
     bind(&[Chord::Ctrl('l')], Action::Redraw, Program, "draw everything again", None),
     bind(&[Chord::Ctrl('z')], Action::Suspend, Program, "suspend; fg resumes", None),

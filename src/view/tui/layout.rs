@@ -9,6 +9,7 @@
 //!  timeline      1
 //!  ── tabs ────  1   [1] Sockets [2] Stacks …
 //!  panel         n   the rest; two side by side from 150 columns
+//!  ruler         1   in the past: where one is
 //!  footer        1   keys, or what is being typed
 //! ```
 //!
@@ -49,6 +50,8 @@ pub struct Wishes {
     pub focus: Focus,
     /// True inside a server, where WHY and the panels matter more than the table.
     pub inside: bool,
+    /// True in the past, where one wants to see where one is.
+    pub past: bool,
 }
 
 /// The parts; those that have no room are empty.
@@ -63,6 +66,7 @@ pub struct Areas {
     pub timeline: Rect,
     pub tabs: Rect,
     pub panel: Rect,
+    pub ruler: Rect,
     pub footer: Rect,
 }
 
@@ -80,6 +84,7 @@ pub fn areas(wishes: Wishes) -> Option<Areas> {
         return None;
     }
     let low = height < LOW;
+    let ruler = u16::from(wishes.past);
     let heights = if low {
         low_heights(wishes)
     } else {
@@ -100,12 +105,13 @@ pub fn areas(wishes: Wishes) -> Option<Areas> {
         timeline: next(u16::from(!low)),
         tabs: next(u16::from(!low || heights.panel > 0)),
         panel: next(heights.panel),
+        ruler: next(ruler),
         footer: Rect::new(0, height - 1, width, 1),
     })
 }
 
 fn heights(wishes: Wishes) -> Heights {
-    let room = wishes.size.1 - 6;
+    let room = wishes.size.1 - 6 - u16::from(wishes.past);
     let rows = rows(wishes.rows);
     let why = rows_of(wishes.why).max(2);
     let (table_most, why_most) = match (wishes.focus, wishes.inside) {
@@ -124,7 +130,7 @@ fn heights(wishes: Wishes) -> Heights {
 }
 
 fn low_heights(wishes: Wishes) -> Heights {
-    let room = wishes.size.1 - 4;
+    let room = wishes.size.1 - 4 - u16::from(wishes.past);
     let table = rows(wishes.rows).min(if wishes.focus == Focus::Table {
         (room / 2).max(1)
     } else {
@@ -163,17 +169,22 @@ mod tests {
             for rows in [0, 1, 5, 60, 100_000] {
                 for why in [1, 7, 500] {
                     for focus in [Focus::Table, Focus::Why, Focus::Panel] {
-                        for inside in [false, true] {
+                        for (inside, past) in [(false, false), (true, false), (true, true)] {
                             let a = areas(Wishes {
                                 size: (80, height),
                                 rows,
                                 why,
                                 focus,
                                 inside,
+                                past,
                             })
                             .unwrap();
                             let used = a.table.height + a.why.height + a.panel.height;
-                            let fixed = 3 + a.rule.height + a.timeline.height + a.tabs.height;
+                            let fixed = 3
+                                + a.rule.height
+                                + a.timeline.height
+                                + a.tabs.height
+                                + a.ruler.height;
                             assert!(used + fixed <= height);
                             assert!(used + fixed + 1 >= height, "{height} {a:?}");
                             assert!(a.table.height > 0);
@@ -189,6 +200,7 @@ mod tests {
             why: 3,
             focus: Focus::Table,
             inside: false,
+            past: false,
         };
         assert!(areas(least).is_some());
         assert!(

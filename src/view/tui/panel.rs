@@ -6,12 +6,14 @@ use ratatui::text::{Line, Span};
 use crate::diagnosis::{Member, Outsider, Server, Standing};
 use crate::snapshot::{Gap, LocalsAnswer, Moment, Process, ProcessKey, Snapshot};
 
+pub mod changes;
 pub mod exits;
 pub mod finding;
 pub mod footer;
 pub mod header;
 pub mod help;
 pub mod log;
+pub mod ruler;
 pub mod sockets;
 pub mod stacks;
 pub mod table;
@@ -19,6 +21,8 @@ pub mod tasks;
 pub mod threads;
 pub mod timeline;
 pub mod why;
+
+use crate::view::Scene;
 
 use super::arrange::Sort;
 use super::theme;
@@ -33,17 +37,19 @@ pub enum PanelId {
     Exits,
     Tasks,
     Log,
+    Changes,
 }
 
 impl PanelId {
     /// All of them, in the order of their digits.
-    pub const ALL: [PanelId; 6] = [
+    pub const ALL: [PanelId; 7] = [
         Self::Sockets,
         Self::Stacks,
         Self::Threads,
         Self::Exits,
         Self::Tasks,
         Self::Log,
+        Self::Changes,
     ];
 
     /// The digit that shows it.
@@ -55,6 +61,7 @@ impl PanelId {
             Self::Exits => '4',
             Self::Tasks => '5',
             Self::Log => '6',
+            Self::Changes => '7',
         }
     }
 
@@ -67,6 +74,7 @@ impl PanelId {
             Self::Exits => "Exits",
             Self::Tasks => "Tasks",
             Self::Log => "Log",
+            Self::Changes => "Changes",
         }
     }
 
@@ -92,6 +100,7 @@ impl PanelId {
             Self::Exits => exits::lines(subject, room),
             Self::Tasks => tasks::lines(subject, room),
             Self::Log => log::lines(subject, room),
+            Self::Changes => changes::lines(subject, room),
         };
         lines.truncate(room.most());
         lines
@@ -130,6 +139,8 @@ pub struct Subject<'a> {
     pub narrowed: bool,
     /// Locals that were asked for.
     pub locals: Option<Asked<'a>>,
+    /// The scene at the moment that the user has marked.
+    pub marked: Option<&'a Scene>,
     /// The finding that has the cursor, by its place; `None` while WHY is not in focus.
     pub chosen: Option<usize>,
     /// Seconds east of UTC.
@@ -182,6 +193,26 @@ impl Person<'_> {
 }
 
 impl<'a> Subject<'a> {
+    /// A whole server, of which nothing was asked.
+    pub fn of_server(snapshot: &'a Snapshot, server: &'a Server, utc_offset_s: i32) -> Self {
+        let people = server.members.iter().map(|m| Person {
+            process: &m.process,
+            member: Some(m),
+            standing: &m.standing,
+        });
+        Self {
+            snapshot,
+            server: Some(server),
+            outsider: None,
+            people: people.collect(),
+            narrowed: false,
+            locals: None,
+            marked: None,
+            chosen: None,
+            utc_offset_s,
+        }
+    }
+
     /// What it is, as far as it decides which panels matter.
     pub fn sort(&self) -> Sort {
         let has_loop = |p: &Person<'_>| {

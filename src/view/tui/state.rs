@@ -5,12 +5,14 @@ use std::sync::Arc;
 use crossterm::event::KeyEvent;
 
 use crate::diagnosis::Server;
+use crate::feed::Move;
 use crate::snapshot::{Moment, ProcessKey};
 use crate::view::Scene;
 
 pub mod cursor;
 mod keys;
 pub mod opened;
+mod past;
 pub mod rows;
 mod settle;
 
@@ -72,6 +74,10 @@ pub enum Event {
     Resize(u16, u16),
     /// A newer look.
     Scene(Arc<Scene>),
+    /// A look of the past; or that there is none where one wanted to go but the present.
+    Past(Option<Arc<Scene>>),
+    /// Something that was asked for has been done, or could not be.
+    Notice(String),
     /// A second has passed.
     Tick,
     /// The program runs again after a stop.
@@ -95,6 +101,12 @@ pub enum Effect {
     ReadLocals(Vec<ProcessKey>),
     /// Ask the terminal to take this into its clipboard.
     Copy(String),
+    /// Go somewhere among the looks that were kept.
+    Travel(Move),
+    /// Save the looks that were kept.
+    SaveLooks,
+    /// Save what is on the screen, as text.
+    SaveView,
     /// Draw everything again.
     Redraw,
 }
@@ -135,6 +147,12 @@ pub struct State {
     pub live: Arc<Scene>,
     /// The look that is shown while paused.
     pub frozen: Option<Arc<Scene>>,
+    /// True while what is shown is a look of the last minutes, or will be as soon as it comes.
+    travels: bool,
+    /// The scene at the moment that the user has marked.
+    marked: Option<Arc<Scene>>,
+    /// One line that is to be read; gone with the next key.
+    pub notice: Option<String>,
     /// Where one is.
     pub place: Place,
     /// What keys mean.
@@ -180,6 +198,9 @@ impl State {
             size: (80, 24),
             live: Arc::new(nothing),
             frozen: None,
+            travels: false,
+            marked: None,
+            notice: None,
             place: Place::All,
             mode: Mode::Normal,
             focus: Focus::Table,
@@ -222,6 +243,14 @@ impl State {
                 if self.wanted_interval_s == Some(self.live.interval_s) {
                     self.wanted_interval_s = None;
                 }
+                Vec::new()
+            }
+            Event::Past(scene) => {
+                self.see_past(scene);
+                Vec::new()
+            }
+            Event::Notice(words) => {
+                self.notice = Some(words);
                 Vec::new()
             }
         };
@@ -338,6 +367,7 @@ impl State {
                 since: *since,
                 answers: &self.live.locals,
             }),
+            marked: self.marked.as_deref(),
             chosen: server.and_then(|s| self.chosen_in(s)),
             utc_offset_s,
         })
@@ -354,6 +384,7 @@ impl State {
             why,
             focus: self.focus,
             inside: self.place != Place::All,
+            past: self.past().is_some(),
         })
     }
 

@@ -16,6 +16,10 @@ const COST: (usize, usize) = (15, 70);
 
 /// The line.
 pub fn line(state: &State, width: usize) -> Line<'static> {
+    if let Some(notice) = &state.notice {
+        let words = text::cut(&format!(" {notice}"), width);
+        return Line::from(Span::styled(words, theme::BOLD));
+    }
     let left = match state.mode {
         Mode::Filter => typing(state),
         Mode::Normal | Mode::Help { .. } => {
@@ -84,12 +88,24 @@ fn hints(state: &State, width: usize) -> Vec<Span<'static>> {
         state.place != Place::All || state.focus != Focus::Table || !state.typed().is_empty();
     let fits = |action: Action| match action {
         Action::Back => may_go_back,
-        Action::Pause => state.place == Place::All && state.focus == Focus::Table,
+        Action::Pause => {
+            state.past().is_some() || state.place == Place::All && state.focus == Focus::Table
+        }
+        Action::Travel(_) => state.past().is_some(),
+        Action::Present => state.past().is_some() && !state.is_replay(),
+        Action::Filter | Action::NextPanel | Action::ShowWhy => state.past().is_none(),
         _ => true,
     };
     let bindings = KEYS.iter().filter(|b| fits(b.action));
     let mut hints: Vec<(String, String)> = bindings
-        .filter_map(|b| Some((Chord::label(*b.keys.first()?), format!(" {}  ", b.hint?))))
+        .filter_map(|b| {
+            let hint = match (b.action, state.past()) {
+                (Action::Pause, Some(past)) if past.playing => "stop",
+                (Action::Pause, Some(_)) => "play",
+                _ => b.hint?,
+            };
+            Some((Chord::label(*b.keys.first()?), format!(" {hint}  ")))
+        })
         .collect();
     let cells = |hints: &[(String, String)]| {
         hints

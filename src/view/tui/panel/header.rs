@@ -4,11 +4,12 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
-use crate::view::format;
+use crate::feed::{Origin, Past};
 use crate::view::tui::facts;
 use crate::view::tui::standing::{self, Group};
 use crate::view::tui::state::{Place, State, cursor::RowId};
 use crate::view::tui::{text, theme};
+use crate::view::{Scene, format};
 
 /// The line. The right end gives way in steps: our own cost, the count of all, what is fine; never what fails.
 pub fn line(state: &State, width: usize) -> Line<'static> {
@@ -49,6 +50,9 @@ pub fn own_cost(state: &State) -> Option<String> {
 }
 
 fn liveness(state: &State) -> (String, Style) {
+    if let Some(past) = state.past() {
+        return (past_words(state, past), theme::SELECTED);
+    }
     let interval = state.interval_s();
     if let Some((seconds, changes)) = state.paused() {
         let changes = match changes {
@@ -65,6 +69,24 @@ fn liveness(state: &State) -> (String, Style) {
         return (format!("no look for {} s", state.quiet_s), theme::WARN);
     }
     (format!("live {interval}s"), theme::PLAIN)
+}
+
+/// `▶ 4×` of a recording, `◀ 2m 10s ago` of the last minutes.
+fn past_words(state: &State, past: &Past) -> String {
+    let pace = match (past.playing, past.speed) {
+        (false, _) => String::new(),
+        (true, speed) => format!(" {speed}×"),
+    };
+    let mark = if past.playing { '▶' } else { '◀' };
+    let of = |scene: &Scene| scene.snapshot.as_ref().map_or(0, |s| s.wall_ms);
+    match past.origin {
+        Origin::Memory => {
+            let ago = of(&state.live).saturating_sub(of(state.shown())).max(0) as f64 / 1e3;
+            format!("{mark}{pace} {} ago", format::duration(ago.trunc()))
+        }
+        Origin::File(_) if past.playing => format!("{mark}{pace} recorded"),
+        Origin::File(_) => "PAUSED, recorded".to_owned(),
+    }
 }
 
 /// `web-3 › uvicorn app.main:app (4127) › worker 4131`, within `room` cells; the server's name gives way.

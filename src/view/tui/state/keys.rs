@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 
+use crate::feed::Move;
 use crate::snapshot::Moment;
 use crate::view::tui::column::Column;
 use crate::view::tui::filter::Filter;
@@ -29,6 +30,7 @@ impl State {
         if key.kind == KeyEventKind::Release {
             return Vec::new();
         }
+        self.notice = None;
         if self.mode == Mode::Filter && self.type_into_filter(key) {
             return Vec::new();
         }
@@ -71,7 +73,17 @@ impl State {
                 self.sort(0);
             }
             Action::Tree => self.choice.tree = !self.choice.tree,
-            Action::Pause => self.pause(),
+            Action::Pause => return self.pause(),
+            Action::Travel(to) => return self.travel(to),
+            Action::Present => return self.return_to_present(),
+            Action::Mark => self.mark(),
+            Action::SaveLooks if self.is_replay() => {
+                self.notice = Some("this is a recording already".into());
+            }
+            Action::SaveLooks => return vec![Effect::SaveLooks],
+            Action::SaveView => return vec![Effect::SaveView],
+            Action::Faster if self.past().is_some() => return self.travel(Move::Speed(1)),
+            Action::Slower if self.past().is_some() => return self.travel(Move::Speed(-1)),
             Action::Faster => return self.set_interval(-1),
             Action::Slower => return self.set_interval(1),
             Action::Help => self.mode = Mode::Help { scroll: 0 },
@@ -162,6 +174,10 @@ impl State {
 
     /// Asks for the locals of the processes that the panels speak of; again, for what they are by now.
     fn ask_for_locals(&mut self) -> Vec<Effect> {
+        if self.past().is_some() {
+            self.notice = Some("locals can be read of what is so now only".into());
+            return Vec::new();
+        }
         let alive = |p: &Person<'_>| (!p.has_ended()).then_some(p.process.key);
         let people = self.subject().map(|s| s.people).unwrap_or_default();
         let keys: Vec<_> = people.iter().filter_map(alive).take(LOCALS_MOST).collect();
@@ -196,11 +212,16 @@ impl State {
         }
     }
 
-    pub(super) fn pause(&mut self) {
+    /// Stops the picture, or lets it go on; in the past, that plays.
+    pub(super) fn pause(&mut self) -> Vec<Effect> {
+        if self.past().is_some() {
+            return self.travel(Move::Play);
+        }
         self.frozen = match self.frozen {
             Some(_) => None,
             None => self.live.snapshot.is_some().then(|| Arc::clone(&self.live)),
         };
+        Vec::new()
     }
 
     fn set_interval(&mut self, step: isize) -> Vec<Effect> {

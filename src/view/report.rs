@@ -1,0 +1,194 @@
+//! An incident as one document that can be attached to a ticket: the cause, when what happened, graphs, stacks and tasks at the moment
+//! of each finding, deaths, the surroundings, and what could not be seen. As HTML that needs nothing else, or as Markdown.
+//!
+//! [`Report::note`] takes look after look, of the machine as it is or of a recording; memory stays bounded however many there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::diagnosis::Diagnosis;
+use crate::snapshot::{Gap, ProcessKey, Snapshot};
+use crate::view::json;
+
+mod html;
+mod markdown;
+pub mod series;
+mod story;
+mod svg;
+
+pub use story::{FindingStory, Story};
+
+/// Servers that are told of, those that failed first.
+const SERVERS: usize = 40;
+
+/// Different gaps that are told of.
+const GAPS: usize = 200;
+
+/// Looks at which a thing has to be hidden to be told of.
+const LASTING: usize = 5;
+
+/// What a report is of.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Where the looks are from, in words: `this machine`, `the recording night.steth`.
+    pub source: String,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub made_ms: i64,
+    /// Release of the kernel (uname(2)); `None` if it is not known.
+    pub kernel: Option<String>,
+    /// The zone of all times: seconds east of UTC.
+    pub utc_offset_s: i32,
+    /// Which servers were asked for, in words; empty for all.
+    pub targets: String,
+    /// What could not be read of a recording, in words; empty if all could be.
+    pub damage: String,
+}
+
+/// What was seen, look by look.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    about: About,
+    host: String,
+    looks: usize,
+    first_ms: i64,
+    last_ms: i64,
+    stories: BTreeMap<ProcessKey, Story>,
+    /// What could not be seen, and at how many looks.
+    gaps: BTreeMap<Gap, usize>,
+    /// Largest backlog that listen(2) gives, by network namespace.
+    somaxconn: BTreeSet<u32>,
+}
+
+impl Report {
+    /// An empty one.
+    pub fn new(about: About) -> Self {
+        Self {
+            about,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in the next look.
+    pub fn note(&mut self, snapshot: &Snapshot, diagnosis: &Diagnosis) {
+        if self.looks == 0 {
+            self.first_ms = snapshot.wall_ms;
+            self.host.clone_from(&snapshot.host);
+        }
+        self.looks += 1;
+        self.last_ms = snapshot.wall_ms;
+        for server in &diagnosis.servers {
+            let story = self.stories.entry(server.root);
+            story.or_default().note(snapshot, server);
+        }
+        for story in self.stories.values_mut() {
+            story.close(snapshot.wall_ms);
+        }
+        for gap in json::gaps_of(snapshot, diagnosis) {
+            if self.gaps.len() < GAPS || self.gaps.contains_key(gap) {
+                *self.gaps.entry(gap.clone()).or_default() += 1;
+            }
+        }
+        self.somaxconn
+            .extend(snapshot.netns.iter().filter_map(|n| n.somaxconn));
+    }
+
+    /// So many looks could not be read.
+    pub fn tell_damage(&mut self, looks: usize) {
+        self.about.damage = match looks {
+            0 => String::new(),
+            1 => "1 look is damaged".to_owned(),
+            n => format!("{n} looks are damaged"),
+        };
+    }
+
+    /// The document as HTML: one file, no script, nothing that is fetched.
+    pub fn html(&self) -> String {
+        html::document(self)
+    }
+
+    /// The document as Markdown.
+    pub fn markdown(&self) -> String {
+        markdown::document(self)
+    }
+
+    /// Servers, those that failed worst first, then by their age; and how many are left out.
+    fn ranked(&self) -> (Vec<&Story>, usize) {
+        let mut stories: Vec<&Story> = self.stories.values().collect();
+        stories.sort_by_key(|s| (std::cmp::Reverse(s.worst()), s.first_ms));
+        let left_out = stories.len().saturating_sub(SERVERS);
+        stories.truncate(SERVERS);
+        (stories, left_out)
+    }
+
+    /// The report in one sentence.
+    fn verdict(&self) -> String {
+        let (stories, _) = self.ranked();
+        let worst = stories.first().filter(|s| s.worst().is_some());
+        match worst.and_then(|s| Some((s, s.cause()?))) {
+            Some((story, cause)) => format!("{}: {}", story.title(), cause.finding.summary),
+            None if stories.is_empty() => "no Python server was seen".to_owned(),
+            None => format!(
+                "nothing is wrong with the {} that were seen",
+                servers(stories.len())
+            ),
+        }
+    }
+
+    /// What there is to know of the surroundings, by its name.
+    fn surroundings(&self) -> Vec<(&'static str, String)> {
+        let mut rows = vec![
+            ("host", self.host.clone()),
+            (
+                "kernel",
+                self.about.kernel.clone().unwrap_or_else(|| "?".to_owned()),
+            ),
+            ("looks", format!("{} of {}", self.looks, self.about.source)),
+            ("made by", format!("steth {}", env!("CARGO_PKG_VERSION"))),
+        ];
+        let somaxconn: Vec<String> = self.somaxconn.iter().map(u32::to_string).collect();
+        if !somaxconn.is_empty() {
+            rows.push(("net.core.somaxconn", somaxconn.join(", ")));
+        }
+        if !self.about.targets.is_empty() {
+            rows.push(("servers asked for", self.about.targets.clone()));
+        }
+        if !self.about.damage.is_empty() {
+            rows.push(("not read", self.about.damage.clone()));
+        }
+        rows
+    }
+
+    /// What could not be seen, a sentence each: not what was only not seen yet.
+    fn unseen(&self) -> Vec<String> {
+        let words = |gap: &Gap| {
+            let of = gap
+                .pid
+                .map(|pid| format!(" of pid {pid}"))
+                .unwrap_or_default();
+            let unlock = gap.unlock.as_ref().map(|u| format!("; unlock: {u}"));
+            format!(
+                "{}{of}: {}{}",
+                gap.source,
+                gap.cause,
+                unlock.unwrap_or_default()
+            )
+        };
+        let lasting = self
+            .gaps
+            .iter()
+            .filter(|(_, looks)| **looks >= LASTING.min(self.looks));
+        lasting.map(|(gap, _)| words(gap)).collect()
+    }
+
+    /// A time of day, with the date where it is not that of the end.
+    fn clock(&self, wall_ms: i64) -> String {
+        super::format::clock_or_date(wall_ms, self.last_ms, self.about.utc_offset_s)
+    }
+}
+
+/// `1 server`, `3 servers`.
+fn servers(n: usize) -> String {
+    match n {
+        1 => "1 server".to_owned(),
+        n => format!("{n} servers"),
+    }
+}
