@@ -23,9 +23,12 @@ use crate::source::sampler::NOT_READ_YET;
 use crate::view::{Scene, check, json};
 
 mod doctor;
+mod ending;
 mod first;
 mod live;
 mod locals;
+mod record;
+mod stream;
 mod wait;
 mod watcher;
 
@@ -43,6 +46,11 @@ pub fn main() -> ExitCode {
         Some(Command::Wait(arguments)) => {
             first::end_by_signals();
             wait::wait(&arguments)
+        }
+        Some(Command::Record(arguments)) => record::record(&arguments),
+        Some(Command::Stream(arguments)) => {
+            first::end_by_signals();
+            stream::stream(&arguments)
         }
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Demo(arguments)) => live::demonstrate(&arguments),

@@ -41,6 +41,18 @@ pub fn host_name() -> String {
     super::text::clean(name.trim(), 64)
 }
 
+/// The kernel's release, as uname(2) gives it.
+pub fn kernel_release() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    Some(super::text::clean(text.trim(), 64))
+}
+
+/// What this boot of the machine is called: moments of another one cannot be compared with those of this one.
+pub fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(super::text::clean(text.trim(), 64))
+}
+
 /// CPU time and memory of this process, as /proc/self tells them.
 pub fn own_cost(look: Duration) -> OwnCost {
     let run = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
