@@ -78,6 +78,10 @@ pub enum Command {
     Replay(Replay),
     /// Write what is or was wrong into one document for a ticket
     Report(Report),
+    /// Store what is seen in a file, to be looked at later
+    Record(Record),
+    /// Print what is seen as lines of JSON, for another machine
+    Stream(Stream),
     /// Tell what this user can see on this machine, and what would unlock the rest
     Doctor,
     /// Start a small failing server that ships inside the program, and open the screen on it
@@ -156,6 +160,52 @@ pub enum Until {
     Serving,
 }
 
+/// Arguments of `record`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "FILE is valid at every moment, and goes on where it exists. All that is seen of the machine is stored, whatever TARGET \
+is: why a server does not answer may lie in another process.\n\nExit codes: 0 the time of --for is over, 2 wrong usage, no such target, \
+or FILE cannot be written, 130 and 143 ended by ^C and SIGTERM."
+)]
+pub struct Record {
+    /// Where to; made for its owner's eyes alone
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Servers that have to be there: a pid (4127), a port (:8000), a unix socket path, or a part of the command line
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<Target>,
+    /// How long; until ^C or SIGTERM if nothing is said
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub length: Option<Duration>,
+    /// Time between two looks at quiet processes (new and troubled ones are looked at ten times a second)
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    pub interval: Duration,
+    /// Size of FILE from which the oldest is dropped (it may grow by a quarter more)
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
+    pub max_size: u64,
+    /// Age from which the oldest is dropped (the same)
+    #[arg(long, value_name = "TIME", value_parser = parse_age)]
+    pub max_age: Option<Duration>,
+    /// Leave what looks like a secret in command lines and log lines in clear
+    #[arg(long)]
+    pub no_mask: bool,
+}
+
+/// Arguments of `stream`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "The first line tells who speaks, each other line is a snapshot or what has changed since the one before. Ends when \
+standard output or a standard input that is a pipe is closed."
+)]
+pub struct Stream {
+    /// Time between two looks at quiet processes (new and troubled ones are looked at ten times a second)
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    pub interval: Duration,
+    /// Leave what looks like a secret in command lines and log lines in clear
+    #[arg(long)]
+    pub no_mask: bool,
+}
+
 /// Arguments of `demo`.
 #[derive(Debug, Clone, Args)]
 pub struct Demo {
@@ -220,6 +270,15 @@ impl std::fmt::Display for Target {
 
 /// `3s`, `500ms`, `2m`, `1.5` (seconds).
 fn parse_duration(text: &str) -> Result<Duration, String> {
+    let time = parse_age(text)?;
+    if time > Duration::from_secs(86_400) {
+        return Err("a time from 0 to 24 h is needed".into());
+    }
+    Ok(time)
+}
+
+/// The same, and `7d`.
+fn parse_age(text: &str) -> Result<Duration, String> {
     let split = text
         .find(|c: char| c.is_ascii_alphabetic())
         .unwrap_or(text.len());
@@ -229,16 +288,42 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "ms" => 0.001,
         "m" => 60.0,
         "h" => 3600.0,
-        other => return Err(format!("unknown unit '{other}': ms, s, m or h")),
+        "d" => 86_400.0,
+        other => return Err(format!("unknown unit '{other}': ms, s, m, h or d")),
     };
     let value: f64 = number
         .parse()
         .map_err(|_| format!("'{text}' is not a time: 3s, 500ms, 2m"))?;
     let seconds = value * scale;
-    if !(0.0..=86_400.0).contains(&seconds) {
-        return Err("a time from 0 to 24 h is needed".into());
+    if !(0.0..=LONGEST_S).contains(&seconds) {
+        return Err("a time from 0 to 365 d is needed".into());
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+const LONGEST_S: f64 = 365.0 * 86_400.0;
+
+/// `256M`, `2G`, `500k`, `1048576`: in units of 1024.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let split = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(format!("unknown unit '{unit}': k, M or G")),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("'{text}' is not a size: 500k, 256M, 2G"))?;
+    let size = number.saturating_mul(scale);
+    if size < 64 << 10 {
+        return Err("a size of 64k at least is needed".into());
+    }
+    Ok(size)
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -283,6 +368,7 @@ mod tests {
             ("3y", None),
             ("-1", None),
             ("25h", None),
+            ("2d", None),
         ] {
             assert_eq!(
                 parse_duration(text).ok().map(|d| d.as_secs_f64()),
@@ -290,6 +376,23 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn sizes_and_ages_have_units_and_bounds() {
+        for (text, want) in [
+            ("256M", Some(256 << 20)),
+            ("2g", Some(2 << 30)),
+            ("64k", Some(65_536)),
+            ("1", None),
+            ("1T", None),
+            ("-1M", None),
+            ("M", None),
+        ] {
+            assert_eq!(parse_size(text).ok(), want, "{text}");
+        }
+        assert_eq!(parse_age("7d"), Ok(Duration::from_secs(604_800)));
+        assert!(parse_age("400d").is_err());
     }
 
     #[test]

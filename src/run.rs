@@ -23,12 +23,15 @@ use crate::source::sampler::NOT_READ_YET;
 use crate::view::{Scene, check, json};
 
 mod doctor;
+mod ending;
 mod first;
 mod live;
 mod locals;
 mod past;
+mod record;
 mod replay;
 mod report;
+mod stream;
 mod wait;
 mod watcher;
 
@@ -51,6 +54,11 @@ pub fn main() -> ExitCode {
         Some(Command::Report(arguments)) => {
             first::end_by_signals();
             report::report(&arguments)
+        }
+        Some(Command::Record(arguments)) => record::record(&arguments),
+        Some(Command::Stream(arguments)) => {
+            first::end_by_signals();
+            stream::stream(&arguments)
         }
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Demo(arguments)) => live::demonstrate(&arguments),

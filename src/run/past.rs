@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::record;
 use crate::cli::Target;
 use crate::feed::{Feed, Move, Origin, Past, Player, Seen};
 use crate::select;
@@ -249,7 +250,10 @@ impl Traveller {
     fn save_looks(&self) {
         let Some(memory) = &self.memory else { return };
         let kept = memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tape, header) = (kept.tape(), save::header(kept.interval_s()));
+        let (tape, header) = (
+            kept.tape(),
+            record::header(Duration::from_secs_f64(kept.interval_s())),
+        );
         drop(kept);
         self.tell(save::looks(&tape, header));
     }

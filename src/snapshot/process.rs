@@ -28,7 +28,7 @@ pub struct Process {
     pub sampled_at: Moment,
     /// `/proc/PID/comm`, control characters escaped.
     pub comm: String,
-    /// Command line, control characters escaped, bounded (256 arguments, 4 KiB in all); empty for a zombie.
+    /// Command line, secrets masked, control characters escaped, bounded (256 arguments, 4 KiB in all); empty for a zombie.
     pub cmdline: Vec<String>,
     /// Where its arguments lie in its memory (`/proc/PID/stat`, field 48): at another address it runs another program
     /// (execve(2)), under the same identity. A title that is written over them (setproctitle) leaves them where they are.

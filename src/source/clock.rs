@@ -41,19 +41,16 @@ pub fn host_name() -> String {
     super::text::clean(name.trim(), 64)
 }
 
-/// Release of the kernel, as uname(2) gives it; `None` where /proc does not tell.
+/// The kernel's release, as uname(2) gives it.
 pub fn kernel_release() -> Option<String> {
-    line_of("/proc/sys/kernel/osrelease")
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    Some(super::text::clean(text.trim(), 64))
 }
 
-/// What this boot is known by: moments of two boots cannot be compared.
+/// What this boot of the machine is called: moments of another one cannot be compared with those of this one.
 pub fn boot_id() -> Option<String> {
-    line_of("/proc/sys/kernel/random/boot_id")
-}
-
-fn line_of(path: &str) -> Option<String> {
-    let line = std::fs::read_to_string(path).ok()?;
-    Some(super::text::clean(line.trim(), 128))
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(super::text::clean(text.trim(), 64))
 }
 
 /// CPU time and memory of this process, as /proc/self tells them.

@@ -1,6 +1,21 @@
 //! What must not be shown or stored in clear: values whose names say that they are secrets, and passwords inside addresses.
 //!
-//! A name tells, never the value: what looks random need not be a secret, and a secret need not look random.
+//! A name tells, never the value: what looks random need not be a secret, and a secret need not look random. Masked is what gets
+//! into a snapshot, where it is read: command lines, lines of logs, locals. Nothing behind it ever has the secret.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static IN_CLEAR: AtomicBool = AtomicBool::new(false);
+
+/// From here on nothing is masked any more in this program: its user has asked for that.
+pub fn leave_in_clear() {
+    IN_CLEAR.store(true, Ordering::Relaxed);
+}
+
+/// True if nothing is masked.
+pub fn is_in_clear() -> bool {
+    IN_CLEAR.load(Ordering::Relaxed)
+}
 
 /// What stands in place of a secret.
 pub const MASK: &str = "•••";
@@ -34,9 +49,17 @@ pub fn is_secret(name: &str) -> bool {
     is_key || WORDS.iter().any(|word| name.contains(word))
 }
 
-/// The text with every secret in it masked: `name=value`, `'name': value`, `--name value` of a secret's name, and the password
-/// of `scheme://user:password@host`.
+/// The text with every secret in it masked: `name=value`, `'name': value` of a secret's name, and the password of
+/// `scheme://user:password@host`.
 pub fn masked(text: &str) -> String {
+    masked_where(text, |_, _| true)
+}
+
+/// The same; what stands behind the colon of `name:value` only where `hides` says so of both.
+fn masked_where(text: &str, hides: impl Fn(&str, &str) -> bool) -> String {
+    if is_in_clear() {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(['=', ':']) {
@@ -52,7 +75,8 @@ pub fn masked(text: &str) -> String {
                 let sign = after.get(..1).unwrap_or_default();
                 out.push_str(sign);
                 rest = after.get(1..).unwrap_or_default();
-                is_secret(name_before(before))
+                let name = name_before(before);
+                (is_secret(name) && (sign == "=" || hides(name, rest)))
                     .then(|| value_of(rest))
                     .flatten()
             }
@@ -121,19 +145,36 @@ fn password_of(authority: &str) -> Option<(usize, usize)> {
 
 /// A command line with the secrets in its arguments masked, also those that follow their option as an argument of their own.
 pub fn masked_arguments(arguments: &[String]) -> Vec<String> {
+    if is_in_clear() {
+        return arguments.to_vec();
+    }
+    let words = hidden_behind_options(arguments.iter().map(String::as_str));
+    words.iter().map(|word| masked_argument(word)).collect()
+}
+
+/// What follows an option of a secret's name is hidden.
+fn hidden_behind_options<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut hides_next = false;
-    let mask = |argument: &String| {
-        let hide = std::mem::take(&mut hides_next) && !argument.starts_with('-');
-        hides_next = argument.starts_with("--")
-            && !argument.contains('=')
-            && is_secret(argument.trim_start_matches('-'));
-        if hide {
-            MASK.to_owned()
-        } else {
-            masked(argument)
-        }
+    let hide = |word: &'a str| {
+        let hide = std::mem::take(&mut hides_next) && !word.starts_with('-');
+        hides_next = word.starts_with("--")
+            && !word.contains('=')
+            && is_secret(word.trim_start_matches('-'));
+        if hide { MASK } else { word }
     };
-    arguments.iter().map(mask).collect()
+    words.map(hide).collect()
+}
+
+/// One argument, which may be a whole command (`sh -c`) or a title. `auth:app` names a module and what is in it: the colon of an
+/// identifier hides nothing, that of a header (`X-Api-Key:abc`) or of a text does.
+fn masked_argument(argument: &str) -> String {
+    let hides = |name: &str, rest: &str| name.contains('-') || rest.starts_with([' ', '\'', '"']);
+    let text = masked_where(argument, hides);
+    if text.contains(' ') && text.contains("--") {
+        hidden_behind_options(text.split(' ')).join(" ")
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -229,5 +270,25 @@ mod tests {
                 "url=x://u:•••@h"
             ]
         );
+    }
+
+    #[test]
+    fn arguments_keep_the_names_of_modules() {
+        for (argument, want) in [
+            ("auth:app", "auth:app"),
+            ("shop.token:create_app()", "shop.token:create_app()"),
+            ("gunicorn: master [auth:app]", "gunicorn: master [auth:app]"),
+            ("X-Api-Key:abc", "X-Api-Key:•••"),
+            ("Authorization: abc", "Authorization: •••"),
+            ("{'password': 'p'}", "{'password': '•••'}"),
+            ("API_KEY=abc", "API_KEY=•••"),
+            (
+                "exec python app.py --password hunter2 --port 80",
+                "exec python app.py --password ••• --port 80",
+            ),
+        ] {
+            let arguments = [argument.to_owned()];
+            assert_eq!(masked_arguments(&arguments), [want]);
+        }
     }
 }

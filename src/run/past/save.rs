@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::recording::{Frames, Header, Limits, SCHEMA, Tape, WriteError, Writer};
+use crate::recording::{Frames, Header, Limits, Tape, WriteError, Writer};
 use crate::source::clock;
 use crate::view::format;
 
@@ -45,20 +45,6 @@ pub(super) fn looks(tape: &Tape, header: Header) -> Result<String> {
         tape.count(),
         format::bytes(bytes)
     ))
-}
-
-/// What a recording made here begins with.
-pub(super) fn header(interval_s: f64) -> Header {
-    Header {
-        schema: SCHEMA.to_owned(),
-        steth: env!("CARGO_PKG_VERSION").to_owned(),
-        host: clock::host_name(),
-        kernel: clock::kernel_release(),
-        boot_id: clock::boot_id(),
-        wall_ms: clock::wall_ms(),
-        interval_s,
-        masked: None,
-    }
 }
 
 /// A name with the time in it, which is not in use: `steth-20261120-180211.txt`, in UTC.

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{file, threads::PATH_LIMIT};
-use crate::source::text;
+use crate::source::{secret, text};
 
 /// Arguments of a command line that are kept, and their bytes in all.
 const ARGUMENT_LIMIT: usize = 256;
@@ -27,9 +27,11 @@ pub(super) fn read_limit(pid: u32) -> Option<u64> {
     parse_limit(file::read_small(&format!("/proc/{pid}/limits"), &mut room).ok()?)
 }
 
+/// Secrets in it are masked here, before anybody can show or store them.
 pub(super) fn read_cmdline(pid: u32) -> io::Result<Vec<String>> {
     let mut room = [0u8; CMDLINE_LIMIT];
-    file::read_small(&format!("/proc/{pid}/cmdline"), &mut room).map(parse_cmdline)
+    let read = file::read_small(&format!("/proc/{pid}/cmdline"), &mut room);
+    read.map(|bytes| secret::masked_arguments(&parse_cmdline(bytes)))
 }
 
 /// A link of the process directory, such as `exe` or `cwd`.

@@ -98,7 +98,7 @@ fn of_frame(frame: py_spy::Frame) -> FrameLocals {
 
 fn one(name: &str, value: Option<&str>) -> Local {
     let value = match value {
-        Some(_) if secret::is_secret(name) => secret::MASK.to_owned(),
+        Some(_) if secret::is_secret(name) && !secret::is_in_clear() => secret::MASK.to_owned(),
         Some(value) => clean(&secret::masked(value), MOST_CHARACTERS),
         None => "?".to_owned(),
     };
