@@ -124,7 +124,13 @@ impl Report {
         let (stories, _) = self.ranked();
         let worst = stories.first().filter(|s| s.worst().is_some());
         match worst.and_then(|s| Some((s, s.cause()?))) {
-            Some((story, cause)) => format!("{}: {}", story.title(), cause.finding.summary),
+            Some((story, cause)) => {
+                let over = cause
+                    .ended_ms
+                    .map(|at| format!(" (until {})", self.clock(at)));
+                let over = over.unwrap_or_default();
+                format!("{}: {}{over}", story.title(), cause.finding.summary)
+            }
             None if stories.is_empty() => "no Python server was seen".to_owned(),
             None => format!(
                 "nothing is wrong with the {} that were seen",
@@ -192,3 +198,6 @@ fn servers(n: usize) -> String {
         n => format!("{n} servers"),
     }
 }
+
+#[cfg(test)]
+mod tests;
