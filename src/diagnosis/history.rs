@@ -14,6 +14,7 @@ mod queue;
 mod server_thread;
 mod signs;
 mod standing;
+mod starved;
 mod tasks;
 mod threads;
 mod track;

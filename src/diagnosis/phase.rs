@@ -238,7 +238,8 @@ pub fn loop_blocked_s(process: &Process, track: &Track) -> Option<f64> {
     if is_at_rest(main) || track.place.looks < 3 || !frames::has_loop(main) {
         return None;
     }
-    Some(track.known_s(track.turned.max(track.place.since)))
+    // Who waits for a processor would turn, if it were let.
+    Some((track.known_s(track.held_since()) - track.starved.seconds()).max(0.0))
 }
 
 fn is_at_rest(main: &Stack) -> bool {

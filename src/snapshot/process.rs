@@ -210,6 +210,9 @@ pub struct Thread {
     /// Time on a CPU so far, in nanoseconds (`schedstat`, field 1). Two equal readings, together with
     /// `switches`, mean that the thread did not run in between.
     pub run_ns: u64,
+    /// Time that it was ready to run and waited for a CPU, in nanoseconds (`schedstat`, field 2); a wait counts once it is over.
+    #[serde(default)]
+    pub waited_ns: u64,
     /// Times it was put on a CPU (`schedstat`, field 3).
     pub switches: u64,
     /// What the descriptor is that its system call has as first argument, for calls that take one:

@@ -103,6 +103,7 @@ pub fn process(pid: u32, ppid: u32, cmdline: &str) -> Process {
         }),
         syscall_seen: true,
         run_ns: 1,
+        waited_ns: 0,
         switches: 1,
         waits_on: Some("anon_inode:[eventpoll]".into()),
     };

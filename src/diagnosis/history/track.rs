@@ -10,6 +10,7 @@ use super::pools::{self, PoolTrack};
 use super::server_thread::ServerThread;
 use super::signs::{Signs, Unread};
 use super::standing::Standing;
+use super::starved::Starved;
 use crate::diagnosis::traits::Traits;
 use crate::diagnosis::{Kind, frames};
 use crate::snapshot::{Activity, Exit, FdClasses, Frame, Moment, Process, Stack};
@@ -49,6 +50,8 @@ pub struct Track {
     pub turned: Moment,
     /// When its clients' connections last showed that it takes, reads or closes them.
     pub took: Moment,
+    /// How long it has been kept from running since its loop last turned.
+    pub starved: Starved,
     /// Who keeps the GIL.
     pub gil: GilTrack,
     /// Its pools of worker threads.
@@ -128,6 +131,7 @@ impl Track {
             standing: Standing::default(),
             turned: at,
             took: at,
+            starved: Starved::default(),
             gil: GilTrack::default(),
             pools: Vec::new(),
             unread: Unread::default(),
@@ -198,6 +202,12 @@ impl Track {
             self.took = at;
         }
         self.signs = signs.or(self.signs.take());
+        self.starved.observe(process, self.held_since());
+    }
+
+    /// Since when its loop may have been held: it has turned no later, and has been where it is now since then.
+    pub fn held_since(&self) -> Moment {
+        self.turned.max(self.place.since)
     }
 
     fn mark_fds(&mut self, process: &Process) {

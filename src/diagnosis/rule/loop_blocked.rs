@@ -79,8 +79,7 @@ pub(super) fn examine(case: &Case) -> Verdict {
 /// Connections with bytes that came since the loop was held, so many seconds ago at least. What a handler does not want yet
 /// (a large upload) has been unread for longer, and nobody waits for it.
 fn unread_since(case: &Case, track: &Track, seconds: f64) -> usize {
-    let held = track.turned.max(track.place.since);
-    let before = case.at.seconds_since(held) + LOOKS_APART_S;
+    let before = case.at.seconds_since(track.held_since()) + LOOKS_APART_S;
     let all = track.unread_for(seconds, case.at);
     all.saturating_sub(track.unread_for(before.max(seconds), case.at))
 }

@@ -113,7 +113,7 @@ fields! {
         thread_count, threads, fds, connections, waits, children, netns, accepting, cgroup, cgroup_use, heartbeat, python,
     }
     Python { version, stacks, stacks_true_at, tasks, intent }
-    Thread { tid, name, state, syscall, syscall_seen, run_ns, switches, waits_on }
+    Thread { tid, name, state, syscall, syscall_seen, run_ns, waited_ns, switches, waits_on }
     Fds { open, limit, classes, sockets, stdio, scanned_at }
     Connections { total, by_state, list }
     CgroupUse { read_at, cpu, memory }

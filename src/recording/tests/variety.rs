@@ -171,6 +171,7 @@ impl Variety {
             syscall: None,
             syscall_seen: true,
             run_ns: self.below(1_000_000),
+            waited_ns: self.below(1_000_000),
             switches: self.below(100),
             waits_on: None,
         };

@@ -375,6 +375,7 @@ mod tests {
                 syscall: None,
                 syscall_seen: true,
                 run_ns,
+                waited_ns: 0,
                 switches: 3,
                 waits_on: None,
             }]);

@@ -90,7 +90,7 @@ impl Reader<'_> {
 
     fn thread(&mut self, tid: u32, before: Option<&Thread>) -> io::Result<Thread> {
         let mut room = [0u8; file::SMALL];
-        let (run_ns, switches) = self.schedstat(tid, &mut room)?;
+        let (run_ns, waited_ns, switches) = self.schedstat(tid, &mut room)?;
         if let Some(same) = before.filter(|before| {
             switches > 0
                 && (before.run_ns, before.switches) == (run_ns, switches)
@@ -110,27 +110,32 @@ impl Reader<'_> {
             syscall,
             syscall_seen,
             run_ns,
+            waited_ns,
             switches,
             waits_on: syscall.and_then(|call| waited_for(self.pid, call)),
         })
     }
 
-    /// (nanoseconds on a CPU, times put on one); zeros on a kernel without CONFIG_SCHED_INFO.
-    fn schedstat(&mut self, tid: u32, room: &mut [u8]) -> io::Result<(u64, u64)> {
+    /// (nanoseconds on a CPU, nanoseconds of waiting for one, times put on one); zeros on a kernel without CONFIG_SCHED_INFO.
+    fn schedstat(&mut self, tid: u32, room: &mut [u8]) -> io::Result<(u64, u64, u64)> {
         let path = || format!("/proc/{}/task/{tid}/schedstat", self.pid);
         let (probe, shelf) = self.pulse.of_thread(tid, self.shelf);
         match probe.read(path, shelf, room) {
-            Ok(line) => Ok(parse_schedstat(line).unwrap_or((0, 0))),
+            Ok(line) => Ok(parse_schedstat(line).unwrap_or_default()),
             // Gone, or a kernel without it: the read of `stat` that follows tells which.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((0, 0)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((0, 0, 0)),
             Err(error) => Err(error),
         }
     }
 }
 
-fn parse_schedstat(line: &[u8]) -> Option<(u64, u64)> {
+fn parse_schedstat(line: &[u8]) -> Option<(u64, u64, u64)> {
     let schedstat = Schedstat::from_read(line).ok()?;
-    Some((schedstat.sum_exec_runtime, schedstat.pcount))
+    Some((
+        schedstat.sum_exec_runtime,
+        schedstat.run_delay,
+        schedstat.pcount,
+    ))
 }
 
 /// The system call, and whether it may be read at all (PTRACE_MODE_ATTACH_FSCREDS, so Yama has a say).
@@ -182,9 +187,9 @@ mod tests {
     fn schedstat_lines() {
         assert_eq!(
             parse_schedstat(b"47460583 803442 66\n"),
-            Some((47_460_583, 66))
+            Some((47_460_583, 803_442, 66))
         );
-        assert_eq!(parse_schedstat(b"0 0 0\n"), Some((0, 0)));
+        assert_eq!(parse_schedstat(b"0 0 0\n"), Some((0, 0, 0)));
         assert_eq!(parse_schedstat(b"47460583"), None);
         assert_eq!(parse_schedstat(b""), None);
     }
@@ -216,6 +221,7 @@ mod tests {
             syscall: None,
             syscall_seen: true,
             run_ns,
+            waited_ns: 0,
             switches,
             waits_on: None,
         }

@@ -175,6 +175,7 @@ mod tests {
             syscall: call.map(|(number, args)| Syscall { number, args }),
             syscall_seen: true,
             run_ns: 0,
+            waited_ns: 0,
             switches: 0,
             waits_on: None,
         }

@@ -118,6 +118,7 @@ mod tests {
             syscall: None,
             syscall_seen: false,
             run_ns: 0,
+            waited_ns: 0,
             switches: 0,
             waits_on: None,
         }

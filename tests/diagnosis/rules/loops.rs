@@ -1,11 +1,27 @@
 //! Event loops that do not turn.
 
 use steth::diagnosis::{Code, Severity};
-use steth::snapshot::Activity;
+use steth::snapshot::{Activity, ProcessState, Thread};
 
 use super::{DB, check, fires, held, lifespan};
 use crate::fleet;
-use crate::world::Build;
+use crate::world::{Build, World};
+
+/// The main thread of pid 10 has run for so many milliseconds, and waited for a processor for so many.
+fn ready(w: &mut World, ran_ms: u64, waited_ms: u64) {
+    let process = w.p(10);
+    process.threads = Some(vec![Thread {
+        tid: 10,
+        name: "uvicorn".into(),
+        state: ProcessState::Running,
+        syscall: None,
+        syscall_seen: true,
+        run_ns: 1 + ran_ms * 1_000_000,
+        waited_ns: waited_ms * 1_000_000,
+        switches: 5,
+        waits_on: None,
+    }]);
+}
 
 #[test]
 fn loop_blocked() {
@@ -59,6 +75,16 @@ fn loop_blocked() {
                 &["2.9 s"],
             ),
             fires(
+                "it computes, and shares the processor with others",
+                |w| {
+                    held(w);
+                    w.watch_while(6.0, |w, t| ready(w, 50 * t as u64, 50 * t as u64))
+                },
+                Severity::Warning,
+                culprit,
+                &["at least 3.0 s"],
+            ),
+            fires(
                 "one of two workers",
                 |w| {
                     fleet::uvicorn_workers(w);
@@ -98,6 +124,17 @@ fn loop_blocked() {
             ),
         ],
         &[
+            (
+                "it would turn if it were let: others have the processors",
+                |w| {
+                    held(w);
+                    w.watch_while(20.0, |w, t| ready(w, 4 * t as u64, 96 * t as u64))
+                },
+            ),
+            ("it has not been let since it was seen first", |w| {
+                held(w);
+                w.watch_while(20.0, |w, _| ready(w, 7, 0))
+            }),
             ("not for long", |w| {
                 held(w);
                 w.watch(2.0)

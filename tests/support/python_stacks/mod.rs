@@ -235,7 +235,7 @@ fn thread(pid: u32, tid: u32) -> Option<Thread> {
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/task/{tid}/{name}")).ok();
     let turns = read("schedstat")?;
     let mut turns = turns.split_whitespace().map(|f| f.parse().unwrap());
-    let (run_ns, switches) = (turns.next()?, turns.nth(1)?);
+    let (run_ns, waited_ns, switches) = (turns.next()?, turns.next()?, turns.next()?);
     let stat = read("stat")?;
     let call = read("syscall");
     Some(Thread {
@@ -245,6 +245,7 @@ fn thread(pid: u32, tid: u32) -> Option<Thread> {
         syscall: call.as_deref().and_then(syscall),
         syscall_seen: call.is_some(),
         run_ns,
+        waited_ns,
         switches,
         waits_on: None,
     })

@@ -17,6 +17,7 @@ fn thread(state: char, number: i64, switches: u64) -> Thread {
         }),
         syscall_seen: true,
         run_ns: switches,
+        waited_ns: 0,
         switches,
         waits_on: None,
     }

@@ -60,6 +60,7 @@ mod tests {
             syscall: None,
             syscall_seen: true,
             run_ns: marks.0,
+            waited_ns: 0,
             switches: marks.1,
             waits_on: None,
         }

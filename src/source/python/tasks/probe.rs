@@ -107,6 +107,7 @@ fn seen(pid: u32) -> Vec<Thread> {
             syscall: None,
             syscall_seen: false,
             run_ns: marks.sum_exec_runtime,
+            waited_ns: marks.run_delay,
             switches: marks.pcount,
             waits_on: None,
         })

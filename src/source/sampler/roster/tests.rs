@@ -42,6 +42,7 @@ fn thread(tid: u32, switches: u64) -> Thread {
         syscall: None,
         syscall_seen: true,
         run_ns: 1000,
+        waited_ns: 0,
         switches,
         waits_on: None,
     }
