@@ -63,6 +63,83 @@ fn from_importing_over_starting_to_serving() {
     terminal.wait_text(&["gated_asgi", "serving", &port]);
 }
 
+/// One server goes from importing to serving; one goes back to that, saves it, replays it and makes a report of it.
+#[test]
+fn what_was_seen_is_gone_through_again_and_saved_and_replayed_and_reported() {
+    let uvicorn = need!(venv("main", "uvicorn"));
+    let (gates, saved) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let env = format!("LIVE_GATES={}", gates.path().display());
+    let args = [
+        &env,
+        uvicorn.to_str().unwrap(),
+        "gated_asgi:app",
+        "--port",
+        "{port}",
+    ];
+    let server = Server::start(Path::new("/usr/bin/env"), &args);
+    server.wait_log("importing begins", 1);
+    let (folder, pid) = (saved.path().to_str().unwrap(), server.pid.to_string());
+    let steth = env!("CARGO_BIN_EXE_steth");
+    let within = ["-C", folder, steth, &pid];
+    let mut live = Terminal::open(Path::new("/usr/bin/env"), 40, 140, &[], &within);
+    live.wait_text(&["gated_asgi", "importing"]);
+    for gate in ["import", "startup"] {
+        std::fs::write(gates.path().join(gate), "").unwrap();
+    }
+    live.wait_text(&["gated_asgi", "serving", "live 1s"]);
+
+    live.keys("(");
+    live.wait_text(&["◀", " ago", "importing", "1 of "]);
+    live.keys("}");
+    live.wait("the next change", |text| {
+        text.contains("◀") && !text.contains(" 1 of ")
+    });
+    live.keys("L");
+    live.wait_text(&["live 1s", "serving"]);
+    live.keys("R");
+    live.wait_text(&["looks", "steth replay steth-"]);
+    live.keys("S");
+    live.wait_text(&["the screen is in steth-"]);
+    live.keys("q");
+    assert_eq!(live.ended(), 0);
+
+    let made = |extension: &str| {
+        let files = std::fs::read_dir(saved.path()).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        let mut fitting = paths.filter(|path| path.extension().is_some_and(|e| e == extension));
+        fitting.next().unwrap()
+    };
+    let view = std::fs::read_to_string(made("txt")).unwrap();
+    assert!(
+        view.contains("gated_asgi") && view.contains("PHASE"),
+        "{view}"
+    );
+    let recording = made("steth");
+    let recording = recording.to_str().unwrap();
+    let mut replay = Terminal::steth(40, 140, &[], &["replay", recording]);
+    replay.wait_text(&["gated_asgi", "recorded"]);
+    replay.keys(")");
+    replay.wait_text(&["gated_asgi", "serving"]);
+    replay.keys("(");
+    replay.wait_text(&["gated_asgi", "importing"]);
+    replay.keys("q");
+    assert_eq!(replay.ended(), 0);
+
+    let report = std::process::Command::new(steth)
+        .args(["report", "--from", recording, "-o", "-"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&report.stdout);
+    assert!(
+        report.status.success(),
+        "{}",
+        String::from_utf8_lossy(&report.stderr)
+    );
+    for part in ["gated\\_asgi", "| importing |", "| serving |"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
 #[test]
 fn q_leaves_and_restores_the_terminal() {
     let server = need!(server());
