@@ -32,6 +32,9 @@ const LONGEST_GAP: Duration = Duration::from_secs(3);
 /// So long at a time looks are gone through that nobody has asked for yet; then one hears again.
 const READ_ON: Duration = Duration::from_millis(20);
 
+/// So often it is shown how far that is.
+const PROGRESS: Duration = Duration::from_millis(250);
+
 /// What the thread is asked to do.
 pub(super) enum Order {
     Travel(Move),
@@ -60,6 +63,7 @@ pub(super) fn over_memory(
         targets,
         answers,
         interval_s: 1.0,
+        shown: Instant::now(),
     };
     std::thread::Builder::new()
         .name("steth-past".into())
@@ -80,6 +84,7 @@ pub(super) fn over_recording(
         targets: Vec::new(),
         answers,
         interval_s: 1.0,
+        shown: Instant::now(),
     };
     std::thread::Builder::new()
         .name("steth-past".into())
@@ -97,6 +102,8 @@ struct Traveller {
     targets: Vec<Target>,
     answers: Answers,
     interval_s: f64,
+    /// When the last scene was.
+    shown: Instant,
 }
 
 /// Where one is.
@@ -196,7 +203,8 @@ impl Traveller {
                 return self.leave();
             }
         }
-        if is_due || !was_read && place.is_read() {
+        let is_news = !was_read && (place.is_read() || self.shown.elapsed() >= PROGRESS);
+        if is_due || is_news {
             self.show();
         }
     }
@@ -225,7 +233,8 @@ impl Traveller {
         }
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
+        self.shown = Instant::now();
         let Some((place, seen)) = self
             .place
             .as_ref()

@@ -210,3 +210,28 @@ fn the_ruler_has_room_at_every_size() {
         assert!(ruler.contains('▲'), "{text}");
     }
 }
+
+#[test]
+fn who_fails_at_the_moment_one_goes_to_stands_first_at_once() {
+    let failing = |seconds: usize| {
+        let scene = kept(Origin::Memory, seconds, 11);
+        let mut broken = fixture::overflowing();
+        broken.root = fixture::key(900);
+        let mut servers = vec![server(11), broken];
+        if seconds < 50 {
+            servers[1].findings.clear();
+            servers[1].phase = Phase::Serving;
+        }
+        let servers = fixture::scene(seconds as f64, servers, vec![], vec![]);
+        Arc::new(Scene {
+            feed: scene.feed.clone(),
+            ..Scene::clone(&servers)
+        })
+    };
+    let mut screen = Screen::showing(100, 30, live(99.0, 11));
+    screen.keys("[");
+    screen.state.update(Event::Past(Some(failing(40))));
+    assert!(screen.selected().contains("uvicorn app:app"), "{}", screen.selected());
+    screen.state.update(Event::Past(Some(failing(60))));
+    assert!(screen.selected().starts_with("▸✖"), "{}", screen.selected());
+}

@@ -239,6 +239,7 @@ impl State {
             }
             Event::Scene(scene) => {
                 self.quiet_s = 0;
+                self.take_places_anew(&scene);
                 self.live = scene;
                 if self.wanted_interval_s == Some(self.live.interval_s) {
                     self.wanted_interval_s = None;

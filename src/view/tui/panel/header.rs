@@ -38,7 +38,12 @@ pub fn line(state: &State, width: usize) -> Line<'static> {
 
 /// `own cost 0.6 % cpu, 18 MB`: of the newest look, paused or not.
 pub fn own_cost(state: &State) -> Option<String> {
-    let snapshot = state.live.snapshot.as_ref()?;
+    // Of a recording it would be what the recorder cost then.
+    let snapshot = state
+        .live
+        .snapshot
+        .as_ref()
+        .filter(|_| !state.is_replay())?;
     let cpu = state
         .live
         .own_cpu_percent

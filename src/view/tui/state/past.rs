@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::feed::{Move, Past};
 use crate::view::{Scene, format};
 
-use super::{Effect, State};
+use super::{Effect, Order, State};
 
 /// Moving through the past.
 impl State {
@@ -47,6 +47,9 @@ impl State {
             return;
         }
         self.travels = scene.is_some();
+        if let Some(scene) = &scene {
+            self.take_places_anew(scene);
+        }
         self.frozen = scene;
     }
 
@@ -56,6 +59,13 @@ impl State {
             let clock = format::clock(snapshot.wall_ms, self.options.utc_offset_s);
             self.notice = Some(format!("{clock} is marked: 7 tells what differs from it"));
             self.marked = Some(Arc::clone(self.shown()));
+        }
+    }
+
+    /// Who goes to another moment wants to see at once what was wrong then: rows take their places without settling first.
+    pub(super) fn take_places_anew(&mut self, scene: &Scene) {
+        if scene.feed.past().is_some_and(|past| !past.playing) {
+            self.order = Order::default();
         }
     }
 
