@@ -26,6 +26,7 @@ mod identity;
 mod layout;
 #[cfg(test)]
 mod lies;
+mod loader;
 mod locals;
 mod maps;
 mod names;

@@ -2,12 +2,17 @@
 //! binary is remembered for all other processes that run it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::fs::{self, File};
+use std::io::Read;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::binary::{Binaries, FileKey};
-use super::files::Files;
+use super::binary::{Binaries, Binary, FileKey};
+use super::files::{Files, exe_link};
 use super::identity::Identity;
+use super::loader::{bias_of_executable, bias_of_library};
 use super::own;
+use super::pages::Live;
 use super::spy::{self, Donor, Roots};
 use super::version::Version;
 use super::{StackError, StackRequest};
@@ -39,8 +44,20 @@ pub struct Library {
     binaries: Binaries,
     /// Bounded: forgotten all at once beyond 512.
     identities: Mutex<HashMap<(FileKey, Option<FileKey>), Identity>>,
+    /// By executable; bounded in the same way.
+    ways: Mutex<HashMap<FileKey, Arc<Way>>>,
 }
 
+/// How the interpreter of a process is found whose executable has been met.
+struct Way {
+    exe: Arc<Binary>,
+    /// Where `_PyRuntime` is, if not in the executable.
+    library: Option<Arc<Binary>>,
+    identity: Identity,
+}
+
+/// Bytes of `/proc/PID/auxv` that are read; kernels write some four hundred.
+const MOST_AUXV: usize = 1024;
 /// Memory that a worker keeps for the next process.
 const MOST_KEPT: usize = 4 << 20;
 
@@ -65,10 +82,15 @@ impl Attachment {
     /// # Errors
     /// All but `Hanging`; `Torn` if the process was too busy to tell, which the next try may not meet.
     pub fn new(pid: u32, tools: &mut Tools, library: &Library) -> Result<Self, StackError> {
+        if let Some((identity, runtime)) = library.by_known_way(pid) {
+            let attached = own::Attached::new(pid, identity, runtime);
+            return Ok(Self::Own(Box::new(attached)));
+        }
         let files = Files::read(pid, &library.binaries)?;
         if let Some(runtime) = files.runtime()
             && let Some(identity) = library.identify(pid, &files)?
         {
+            library.note_way(pid, &files, &identity, &runtime);
             let attached = own::Attached::new(pid, identity, runtime);
             return Ok(Self::Own(Box::new(attached)));
         }
@@ -156,6 +178,57 @@ impl Library {
         }
         identities.insert(key, identity.clone());
         Ok(Some(identity))
+    }
+}
+
+impl Library {
+    /// The interpreter of a process with files that are known, without its mappings. `None` if that is not sure.
+    fn by_known_way(&self, pid: u32) -> Option<(Identity, Range<u64>)> {
+        let key = FileKey::of(&fs::metadata(exe_link(pid)).ok()?);
+        let way = Arc::clone(self.ways().get(&key)?);
+        let runtime = way.runtime(pid)?;
+        Some((way.identity.clone(), runtime))
+    }
+
+    /// Remembers how a process was found, if the short way leads to the same place in it.
+    fn note_way(&self, pid: u32, files: &Files, identity: &Identity, runtime: &Range<u64>) {
+        let Some((exe, library)) = files.holders() else {
+            return;
+        };
+        let way = Way {
+            exe: Arc::clone(&exe.binary),
+            library: library.map(|library| Arc::clone(&library.binary)),
+            identity: identity.clone(),
+        };
+        if way.runtime(pid).as_ref() == Some(runtime) {
+            let mut ways = self.ways();
+            if ways.len() >= 512 {
+                ways.clear();
+            }
+            ways.insert(exe.key, Arc::new(way));
+        }
+    }
+
+    fn ways(&self) -> MutexGuard<'_, HashMap<FileKey, Arc<Way>>> {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Way {
+    /// Where `_PyRuntime` lies in a process.
+    fn runtime(&self, pid: u32) -> Option<Range<u64>> {
+        let memory = Live { pid };
+        let mut auxv = [0; MOST_AUXV];
+        let mut file = File::open(format!("/proc/{pid}/auxv")).ok()?;
+        let count = file.read(&mut auxv).ok()?;
+        let exe = &self.exe;
+        let bias = bias_of_executable(auxv.get(..count)?, &exe.marks)?;
+        let Some(library) = &self.library else {
+            let is_there = exe.marks.are_at(&memory, bias);
+            return exe.runtime(bias).filter(|_| is_there);
+        };
+        let bias = bias_of_library(&memory, (&exe.marks, bias), &library.marks)?;
+        library.runtime(bias)
     }
 }
 

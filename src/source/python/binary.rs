@@ -16,6 +16,7 @@ use goblin::elf::section_header::{SHN_UNDEF, SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB}
 use goblin::elf::{Elf, Header, ProgramHeader, SectionHeader, Symtab, program_header};
 use py_spy::binary_parser::BinaryInfo;
 
+use super::loader::{MOST_NOTE, Marks};
 use super::maps::Mapping;
 
 /// The data symbols that py-spy's readers ask for (0.4.3).
@@ -75,6 +76,8 @@ pub struct Binary {
     bss: (u64, u64),
     /// Address and size of the section `.PyRuntime` (3.10+).
     runtime_section: (u64, u64),
+    /// What tells where it is loaded.
+    pub marks: Marks,
     /// True if it is for another machine than this program: 32-bit, say.
     pub is_foreign: bool,
     /// True if it holds an interpreter.
@@ -128,6 +131,10 @@ impl Binary {
             .filter(|h| h.p_type == program_header::PT_LOAD);
         let aligned = |h: &ProgramHeader| (h.p_offset & !(PAGE - 1), h.p_vaddr & !(PAGE - 1));
         self.segments = loads.map(aligned).collect();
+        let first = |kind| headers.iter().find(|h| h.p_type == kind);
+        self.marks.headers = first(program_header::PT_PHDR).map(|h| h.p_vaddr);
+        let dynamic = first(program_header::PT_DYNAMIC);
+        self.marks.dynamic = dynamic.map_or((0, 0), |h| (h.p_vaddr, h.p_memsz));
         Ok(())
     }
 
@@ -151,6 +158,8 @@ impl Binary {
                 self.runtime_section = (section.sh_addr, section.sh_size);
             } else if tables.contains(&section.sh_type) {
                 self.read_symbols(file, section, &sections, ctx)?;
+            } else if name == b".note.gnu.build-id" && section.sh_size <= MOST_NOTE {
+                self.marks.build_id = Some((section.sh_addr, read_section(file, section)?));
             } else if name == b".dynamic" {
                 self.read_needed(file, section, &sections, ctx)?;
             }

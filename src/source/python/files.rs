@@ -143,6 +143,15 @@ impl Files {
         self.images().filter_map(runtime).next()
     }
 
+    /// The executable, and the library if `_PyRuntime` is in that one.
+    pub fn holders(&self) -> Option<(&Image, Option<&Image>)> {
+        let exe = self.exe.as_ref()?;
+        match exe.binary.runtime(exe.bias) {
+            Some(_) => Some((exe, None)),
+            None => Some((exe, Some(self.library.as_ref()?))),
+        }
+    }
+
     /// Where a symbol lies.
     pub fn address_of(&self, symbol: &str) -> Option<u64> {
         let address = |image: &Image| image.binary.address_of(symbol, image.bias);
@@ -197,6 +206,7 @@ impl Image {
     }
 }
 
-fn exe_link(pid: u32) -> String {
+/// The kernel's link to the executable of a process.
+pub fn exe_link(pid: u32) -> String {
     format!("/proc/{pid}/exe")
 }

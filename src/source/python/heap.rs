@@ -126,12 +126,17 @@ impl Heap {
     /// the reads will tell.
     pub fn prepare(&mut self, objects: impl IntoIterator<Item = u64>, len: usize) {
         for object in objects {
-            if is_pointer(object) {
-                self.pages.want(object, len);
-            }
+            self.want(object, len);
         }
         // A failure of the whole process shows in the next read, which has to fetch by itself.
         let _ = self.pages.fetch();
+    }
+
+    /// The same for one object, to be fetched with the next ones. What was read of it in the last snapshot is there already.
+    pub fn want(&mut self, object: u64, len: usize) {
+        if is_pointer(object) && !self.pages.is_renewed(object, len) {
+            self.pages.want(object, len);
+        }
     }
 }
 

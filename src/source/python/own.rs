@@ -101,7 +101,7 @@ impl Attached {
             gils: Gils::default(),
             last: Vec::new(),
             names: ThreadNames::default(),
-            tids: Tids::of(pid),
+            tids: Tids::default(),
             pthreads: HashMap::new(),
         }
     }

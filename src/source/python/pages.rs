@@ -19,18 +19,20 @@ use std::hash::BuildHasherDefault;
 use std::io;
 use std::sync::Arc;
 
-use crate::source::memory::{MOST_PIECES, Piece};
+use crate::source::memory::Piece;
 
 mod blocks;
 mod changed;
+mod fetch;
 mod hash;
 mod live;
+mod locate;
 mod read;
 
 pub use hash::PageHasher;
 pub use live::{Live, Memory};
 
-use blocks::{BLOCK, LONGEST, around, blocks_of, by_page, continues, runs};
+use blocks::{BLOCK, LONGEST, blocks_of, continues, runs};
 
 /// Bytes of a page here; the kernel's may be a multiple of it.
 pub const PAGE: usize = 4096;
@@ -49,8 +51,8 @@ pub struct Pages {
     store: Vec<u8>,
     /// Pages and blocks.
     wanted: Vec<(u64, u64)>,
-    /// The page that was read last, and its slot: most reads follow one in the same page.
-    last: (u64, u32),
+    /// Pages that were read lately, and their slots, each in the place that the lowest bits of its number say.
+    recent: [(u64, u32); RECENT],
     /// At most so many are held.
     most: usize,
     failure: Option<io::Error>,
@@ -77,6 +79,8 @@ struct Slot {
     page: u64,
     /// Blocks that have been fetched.
     valid: u64,
+    /// Those that were wanted by a renewal.
+    renewed: u64,
     /// Blocks that were read since the last renewal.
     used: u64,
     /// It cannot be read.
@@ -101,7 +105,7 @@ impl Pages {
             slots: Vec::new(),
             store: Vec::new(),
             wanted: Vec::new(),
-            last: NONE,
+            recent: [NONE; RECENT],
             most: most.min(u32::MAX as usize),
             failure: None,
             keeps: true,
@@ -175,7 +179,7 @@ impl Pages {
         self.slots.retain(|slot| slot.used != 0);
         self.known.clear();
         self.wanted.clear();
-        self.last = NONE;
+        self.recent = [NONE; RECENT];
         // Some room stays, for about as much as was used.
         let room = 2 * self.slots.len() + 64;
         self.slots.shrink_to(room);
@@ -212,11 +216,6 @@ impl Pages {
     /// True if more than half of the pages that may be held are.
     pub fn is_half_full(&self) -> bool {
         self.slots.len() > self.most / 2
-    }
-
-    /// True if the page of this address has been asked for before.
-    pub fn is_known(&self, addr: u64) -> bool {
-        self.known.contains_key(&(addr / PAGE as u64))
     }
 
     /// Notes that these bytes will be read.
@@ -268,13 +267,21 @@ impl Pages {
         let again = self.slots.iter();
         let again = again.filter(|slot| slot.used != 0 && !slot.is_bad);
         self.wanted.extend(again.map(|slot| (slot.page, slot.used)));
+        self.wanted.sort_unstable_by_key(|(page, _)| *page);
         self.drop_all();
+        for at in 0..self.wanted.len() {
+            if let Some(&(page, blocks)) = self.wanted.get(at)
+                && let Some(slot) = self.slot(page).and_then(|at| self.slots.get_mut(at))
+            {
+                slot.renewed = blocks;
+            }
+        }
     }
 
     fn drop_all(&mut self) {
         self.known.clear();
         self.slots.clear();
-        self.last = NONE;
+        self.recent = [NONE; RECENT];
         // A large snapshot that was once taken does not stay.
         if self.store.len() > 8 * PAGE * self.wanted.len().max(64) {
             self.store = Vec::new();
@@ -289,38 +296,6 @@ impl Pages {
         if let Err(error) = self.fetch() {
             self.failure = Some(error);
         }
-    }
-
-    /// The slot that has these blocks of this page; they are fetched if need be.
-    fn locate(&mut self, page: u64, blocks: u64) -> Option<usize> {
-        let at = match self.last {
-            (last, at) if last == page => at,
-            _ => self.known.get(&page).copied().unwrap_or(NONE.1),
-        };
-        let is_here = |slot: &Slot| slot.valid & blocks == blocks;
-        let at = match self.slots.get(at as usize) {
-            Some(slot) if is_here(slot) => at,
-            Some(slot) if slot.is_bad => return None,
-            // Of a page that is not known all is fetched: what lies near is mostly read next.
-            slot => {
-                let missing = slot.map_or(u64::MAX, |slot| around(blocks, slot.valid));
-                self.wanted.push((page, missing));
-                if let Err(error) = self.fetch() {
-                    self.failure = Some(error);
-                    return None;
-                }
-                self.known.get(&page).copied()?
-            }
-        };
-        let slot = self
-            .slots
-            .get_mut(at as usize)
-            .filter(|slot| is_here(slot))?;
-        if self.keeps {
-            slot.used |= blocks;
-        }
-        self.last = (page, at);
-        Some(at as usize)
     }
 
     /// What has to be read for all that is wanted.
@@ -379,64 +354,18 @@ impl Pages {
         self.slots.push(Slot {
             page,
             valid: 0,
+            renewed: 0,
             used: 0,
             is_bad: false,
         });
         Some(at)
     }
-
-    /// Reads pieces, and goes on behind one that cannot be read; a long one that stopped is tried again page by page at the end.
-    /// True if there was none of those.
-    fn read_all(&mut self, pieces: Vec<Piece>) -> io::Result<bool> {
-        let mut rest = pieces;
-        let mut done = 0;
-        let mut is_in_order = true;
-        while let Some(batch) = rest.get(done..).filter(|rest| !rest.is_empty()) {
-            let batch = batch.get(..batch.len().min(MOST_PIECES)).unwrap_or(batch);
-            self.calls += 1;
-            let mut got = self.memory.read(batch, &mut self.store)?;
-            let whole = batch.iter().take_while(|piece| {
-                let has_come = piece.len <= got;
-                got = got.saturating_sub(piece.len);
-                has_come
-            });
-            let whole = whole.count();
-            let stopped_at = batch.get(whole).copied();
-            for piece in batch.iter().take(whole) {
-                note(&mut self.slots, piece, true);
-            }
-            done += whole;
-            if let Some(piece) = stopped_at {
-                is_in_order = false;
-                done += 1;
-                let parts = by_page(piece);
-                if parts.len() > 1 {
-                    rest.extend(parts);
-                } else {
-                    note(&mut self.slots, &piece, false);
-                }
-            }
-        }
-        Ok(is_in_order)
-    }
 }
 
+/// Pages whose slots are found without a look into the map.
+const RECENT: usize = 64;
 /// No page and no slot.
 const NONE: (u64, u32) = (u64::MAX, u32::MAX);
-
-/// Enters that the blocks of a piece have come, or that its only page cannot be read.
-fn note(slots: &mut [Slot], piece: &Piece, has_come: bool) {
-    for (slot, blocks) in blocks_of(piece.at as u64, piece.len) {
-        let Some(slot) = usize::try_from(slot).ok().and_then(|at| slots.get_mut(at)) else {
-            return;
-        };
-        if has_come {
-            slot.valid |= blocks;
-        } else {
-            slot.is_bad = true;
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

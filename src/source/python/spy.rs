@@ -79,7 +79,7 @@ impl Attached {
             runtime,
             embeds: files.embeds,
             names: ThreadNames::default(),
-            tids: Tids::of(pid),
+            tids: Tids::default(),
             roots: Roots::default(),
             layout,
         })

@@ -11,11 +11,12 @@
 //! is looked at once more, was read in two moments, and is not shown. Everything is bounded: tasks, links, containers, and the work of one snapshot as a whole.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::StackError;
-use super::heap::Heap;
+use super::heap::{AddressHasher, Heap};
 use super::pages::ByAddress;
 use crate::snapshot::{Frame, Task, Tasks, Thread, WaitOn};
 use crate::source::clock;
@@ -53,12 +54,14 @@ use site::{Site, Sites, Spots};
 
 /// Tasks that are listed; the others are counted.
 const MOST_TASKS: usize = 50_000;
-/// Tasks that are read at once: their pages are held together.
-const CHUNK: usize = 8192;
+/// Tasks that are read at once: their memory stays in a CPU's cache while they are walked level by level.
+const CHUNK: usize = 1024;
 /// How often a task that makes no sense is read again.
 const AGAIN: usize = 4;
 /// Reads of one snapshot. Ten thousand tasks take about two million.
 const MOST_WORK: u64 = 60_000_000;
+/// Kinds that are found without a look into the map.
+const RECENT_KINDS: usize = 32;
 /// Threads whose stacks are followed.
 const MOST_STACKS: usize = 512;
 
@@ -133,8 +136,8 @@ struct Look<'a> {
     asleep: &'a Asleep,
     spots: Spots,
     kinds: ByAddress<Kind>,
-    /// The type that was met last, and its kind.
-    last_kind: (u64, Kind),
+    /// Types that were met lately, and their kinds, each in the place that its address says.
+    recent_kinds: [(u64, Kind); RECENT_KINDS],
     memo: Memo,
     /// Seconds of CLOCK_MONOTONIC, on which loops count.
     now: f64,
@@ -147,6 +150,8 @@ struct Look<'a> {
 /// Answers that are the same for many tasks.
 #[derive(Default)]
 struct Memo {
+    /// No tasks.
+    nobody: Rc<[u64]>,
     /// Future → the tasks that it lets go on.
     awaiters: ByAddress<Rc<[u64]>>,
     /// The same for callbacks and groups.
@@ -158,7 +163,7 @@ struct Memo {
     /// Function → whether it ends a `with` block.
     exits: ByAddress<bool>,
     /// Places, outermost first → the frames that a person sees there.
-    frames: HashMap<Vec<usize>, Arc<[Frame]>>,
+    frames: HashMap<Vec<usize>, Arc<[Frame]>, BuildHasherDefault<AddressHasher>>,
     /// Room for one such list of places.
     places: Vec<usize>,
     /// Outermost frames of tasks that are executed.
@@ -201,7 +206,7 @@ impl<'a> Look<'a> {
             asleep,
             spots: Spots::default(),
             kinds: ByAddress::default(),
-            last_kind: (0, Kind::Other),
+            recent_kinds: [(0, Kind::Other); RECENT_KINDS],
             memo: Memo::default(),
             now: clock::monotonic_ns() as f64 / 1e9,
             most_work,

@@ -18,25 +18,25 @@ const PTHREAD_TID: u64 = 720;
 /// Ids of the threads of one process, as it sees them itself → as this program sees them.
 #[derive(Debug, Default)]
 pub struct Tids {
-    /// `None`: same pid namespace, both are equal.
-    outer: Option<HashMap<u32, u32>>,
+    /// Not looked for until it is needed.
+    namespace: Option<Namespace>,
+}
+
+/// In which pid namespace a process lives.
+#[derive(Debug)]
+enum Namespace {
+    /// In this program's: both ids are equal.
+    Own,
+    /// In another one; holds what is known.
+    Other(HashMap<u32, u32>),
 }
 
 impl Tids {
-    /// Looks whether the process lives in another pid namespace; if that cannot be seen it is taken to live in ours.
-    pub fn of(pid: u32) -> Self {
-        static OWN: LazyLock<Option<PathBuf>> = LazyLock::new(|| namespace("self"));
-        let theirs = namespace(&pid.to_string());
-        let differs = theirs.is_some() && theirs != *OWN;
-        Self {
-            outer: differs.then(HashMap::new),
-        }
-    }
-
     /// The id of this program's namespace, if the process has such a thread.
     pub fn outer(&mut self, pid: u32, inner: u32, threads: &[Thread]) -> Option<u32> {
         let exists = |tid: &u32| threads.iter().any(|t| t.tid == *tid);
-        let Some(known) = &mut self.outer else {
+        let namespace = self.namespace.get_or_insert_with(|| Namespace::of(pid));
+        let Namespace::Other(known) = namespace else {
             return Some(inner).filter(exists);
         };
         if !known.get(&inner).is_some_and(exists) {
@@ -46,6 +46,18 @@ impl Tids {
             *known = pairs.collect();
         }
         known.get(&inner).copied().filter(exists)
+    }
+}
+
+impl Namespace {
+    /// Looks whether the process lives in another one; if that cannot be seen it is taken to live in ours.
+    fn of(pid: u32) -> Self {
+        static OWN: LazyLock<Option<PathBuf>> = LazyLock::new(|| namespace("self"));
+        let theirs = namespace(&pid.to_string());
+        match theirs.is_some() && theirs != *OWN {
+            true => Self::Other(HashMap::new()),
+            false => Self::Own,
+        }
     }
 }
 
@@ -134,11 +146,13 @@ mod tests {
     #[test]
     fn an_id_that_is_no_thread_of_the_process_is_not_believed() {
         let threads = [thread(100), thread(101)];
-        let mut same = Tids { outer: None };
+        let mut same = Tids {
+            namespace: Some(Namespace::Own),
+        };
         assert_eq!(same.outer(100, 101, &threads), Some(101));
         assert_eq!(same.outer(100, 99, &threads), None);
         let mut inner = Tids {
-            outer: Some(HashMap::from([(1, 100), (2, 77)])),
+            namespace: Some(Namespace::Other(HashMap::from([(1, 100), (2, 77)]))),
         };
         assert_eq!(inner.outer(100, 1, &threads), Some(100));
         assert_eq!(inner.outer(100, 2, &threads), None, "ended meanwhile");

@@ -24,7 +24,15 @@ impl Heap {
             .pages
             .bytes(text.at, usize::try_from(count * text.width).ok()?)?;
         let decoded: String = match text.width {
-            1 if text.is_ascii => String::from_utf8(bytes).ok()?,
+            1 if text.is_ascii => {
+                let decoded = String::from_utf8(bytes).ok()?;
+                // Mostly there is nothing to clean.
+                let is_plain = decoded.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+                if is_plain && decoded.len() <= limit {
+                    return Some(decoded);
+                }
+                decoded
+            }
             1 => bytes.iter().map(|&byte| char::from(byte)).collect(),
             2 => char_by_char(
                 bytes

@@ -23,6 +23,7 @@ pub fn blocks_of(addr: u64, len: usize) -> impl Iterator<Item = (u64, u64)> {
 }
 
 /// The blocks that `count` bytes from `within` on touch; they lie in one page.
+#[inline]
 pub fn mask(within: usize, count: usize) -> u64 {
     let (first, last) = (within / BLOCK, (within + count.max(1) - 1) / BLOCK);
     (u64::MAX << (first % 64)) & (u64::MAX >> (63 - last.min(63)))

@@ -1,6 +1,6 @@
 //! Reading from pages: bytes, words, numbers. What is not there is fetched.
 
-use super::blocks::{BLOCK, mask};
+use super::blocks::mask;
 use super::{PAGE, Pages};
 
 impl Pages {
@@ -49,17 +49,17 @@ impl Pages {
         self.array(addr).map(u64::from_ne_bytes)
     }
 
-    /// A few bytes: most reads are of a word within one block.
+    /// Some bytes: most reads are of few that lie in one page.
     #[inline]
-    fn array<const N: usize>(&mut self, addr: u64) -> Option<[u8; N]> {
+    pub fn array<const N: usize>(&mut self, addr: u64) -> Option<[u8; N]> {
         let within = (addr % PAGE as u64) as usize;
-        if within % BLOCK + N > BLOCK {
+        if within + N > PAGE {
             let mut bytes = [0; N];
             self.read(addr, &mut bytes)?;
             return Some(bytes);
         }
         self.work += 1;
-        let at = self.locate(addr / PAGE as u64, 1 << (within / BLOCK))?;
+        let at = self.locate(addr / PAGE as u64, mask(within, N))?;
         let bytes = self.store.get(at * PAGE + within..)?;
         bytes.first_chunk().copied()
     }

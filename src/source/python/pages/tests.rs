@@ -1,3 +1,4 @@
+use super::blocks::by_page;
 use super::*;
 
 /// Pages 1 to 99, each full of its own number; those that can be divided by seven cannot be read.
@@ -206,4 +207,31 @@ fn what_has_changed_since_is_told_and_nothing_held_changes() {
     assert!(!changes.touch(AT + 128, 8), "nobody asked for it");
     assert!(!changes.touch(3 * AT, 8), "it was not held");
     assert_eq!(moving.u64(AT + 104), Some(0));
+}
+
+#[test]
+fn what_was_read_in_the_last_snapshot_is_renewed() {
+    let mut pages = pages(false);
+    let (read, unread) = (3 * AT + 128, 3 * AT + 1024);
+    assert!(!pages.is_renewed(read, 200), "nothing is known yet");
+    assert_eq!(pages.u64(read), Some(0x0303_0303_0303_0303));
+    assert!(!pages.is_renewed(read, 200), "it was read in this snapshot");
+    pages.renew().unwrap();
+    assert!(pages.is_renewed(read, 200) && !pages.is_renewed(unread, 200));
+    assert!(
+        !pages.is_renewed(read + 32, 200),
+        "its head goes into a block that was not read"
+    );
+    assert!(!pages.is_renewed(7 * AT, 8), "what cannot be read");
+    // What is not read in a snapshot is not renewed by the next.
+    pages.renew().unwrap();
+    assert!(!pages.is_renewed(read, 200));
+}
+
+#[test]
+fn pages_that_share_a_place_among_the_recent_ones_are_told_apart() {
+    let mut pages = pages(false);
+    for page in [1, 65, 1, 2, 66, 65] {
+        assert_eq!(pages.u8(page * AT), Some(page as u8));
+    }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::Look;
 use super::kind::Kind;
+use super::task::Callbacks;
 
 /// Futures between a task and who waits for it.
 const DEEPEST: usize = 5;
@@ -22,7 +23,8 @@ const LONGEST_NAME: usize = 128;
 impl Look<'_> {
     /// The tasks that go on when this future is done. Empty if there are none, or they cannot be found.
     pub fn awaiters(&mut self, future: u64) -> Rc<[u64]> {
-        self.awaiters_within(future, DEEPEST)
+        let callbacks = self.callbacks(future);
+        self.woken_by_all(callbacks, DEEPEST)
     }
 
     fn awaiters_within(&mut self, future: u64, depth: usize) -> Rc<[u64]> {
@@ -30,16 +32,27 @@ impl Look<'_> {
             return Rc::clone(known);
         }
         // Should it come by here again on its way.
-        self.memo.awaiters.insert(future, Rc::from([]));
+        let nobody = Rc::clone(&self.memo.nobody);
+        self.memo.awaiters.insert(future, nobody);
+        let callbacks = self.callbacks(future);
+        let found = self.woken_by_all(callbacks, depth);
+        self.memo.awaiters.insert(future, Rc::clone(&found));
+        found
+    }
+
+    fn woken_by_all(&mut self, callbacks: Callbacks, depth: usize) -> Rc<[u64]> {
+        match callbacks.first {
+            Some(only) if callbacks.more.is_empty() => return self.woken_by(only, depth),
+            None if callbacks.more.is_empty() => return Rc::clone(&self.memo.nobody),
+            _ => {}
+        }
         let mut found = Vec::new();
-        for callback in self.callbacks(future) {
+        for callback in callbacks {
             found.extend_from_slice(&self.woken_by(callback, depth));
         }
         found.sort_unstable();
         found.dedup();
-        let found: Rc<[u64]> = found.into();
-        self.memo.awaiters.insert(future, Rc::clone(&found));
-        found
+        found.into()
     }
 
     /// The tasks that a callback lets go on.
@@ -57,7 +70,7 @@ impl Look<'_> {
             Kind::Partial => self.woken_by_partial(callback, depth),
             _ => None,
         };
-        let found = found.unwrap_or_else(|| Rc::from([]));
+        let found = found.unwrap_or_else(|| Rc::clone(&self.memo.nobody));
         if is_shared {
             self.memo.callbacks.insert(callback, Rc::clone(&found));
         }
@@ -169,7 +182,7 @@ impl Look<'_> {
             "Queue" => self.getters(object, depth),
             _ => None,
         };
-        found.unwrap_or_else(|| Rc::from([]))
+        found.unwrap_or_else(|| Rc::clone(&self.memo.nobody))
     }
 
     /// `functools.partial`: `wait_for` up to 3.11 has the future that it waits for among the arguments.

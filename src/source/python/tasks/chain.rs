@@ -32,6 +32,8 @@ pub struct Chains {
 struct Tail {
     link: Option<usize>,
     passed: Option<usize>,
+    /// How many links it has.
+    count: usize,
     end: End,
 }
 
@@ -113,7 +115,8 @@ impl Chains {
     /// One of them.
     pub fn chain(&self, at: usize) -> Chain<'_> {
         let tail = self.tails.get(at).copied().unwrap_or(Tail::BROKEN);
-        let mut links: Vec<&Link> = self.inward_out(tail.link).collect();
+        let mut links = Vec::with_capacity(tail.count);
+        links.extend(self.inward_out(tail.link));
         links.reverse();
         let end = tail.end;
         Chain { links, end }
@@ -154,6 +157,7 @@ impl Chains {
     fn add(&mut self, at: usize, link: Link) {
         let number = self.links.len();
         if let Some(tail) = self.tails.get_mut(at) {
+            tail.count += 1;
             self.links.push((link, tail.link.replace(number)));
         }
     }
@@ -182,6 +186,7 @@ impl Tail {
     const BROKEN: Self = Self {
         link: None,
         passed: None,
+        count: 0,
         end: End::Broken,
     };
 }
@@ -282,17 +287,15 @@ impl Look<'_> {
         };
         let frame = frame?;
         let at = self.spot(&frame, state)?;
-        let (code, awaits) = {
-            let spot = self.at(at)?;
-            (Arc::clone(&spot.site.code), spot.awaits)
-        };
+        let spot = self.at(at)?;
+        let (bottom, awaits) = (frame.stack(&spot.site.code), spot.awaits);
         let place = Place::Python(frame, at);
         match stage {
             Stage::Created => return Some(Step::Last(place, End::Created)),
             Stage::Executing => return Some(Step::Last(place, End::Executing)),
             _ => {}
         }
-        let bottom = frame.stack(&code)?;
+        let bottom = bottom?;
         // A coroutine of the language cannot yield.
         if kind != Kind::Coroutine && !awaits {
             return Some(Step::Last(place, End::Yield));

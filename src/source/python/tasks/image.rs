@@ -11,9 +11,9 @@ pub struct Image<const N: usize> {
 
 impl<const N: usize> Image<N> {
     /// Copies them; `None` if they cannot all be read.
+    #[inline]
     pub fn of(heap: &mut Heap, addr: u64) -> Option<Self> {
-        let mut bytes = [0; N];
-        heap.pages.read(addr, &mut bytes)?;
+        let bytes = heap.pages.array(addr)?;
         Some(Self { bytes })
     }
 

@@ -1,7 +1,7 @@
 //! What an object is, as far as a walk along awaited objects and callbacks asks: by its type, decided once for each type.
 
-use super::Look;
 use super::anchors::Types;
+use super::{Look, RECENT_KINDS};
 use crate::source::python::heap::{Heap, is_pointer};
 
 /// Kinds of objects that the reader knows its way through.
@@ -107,9 +107,11 @@ impl Look<'_> {
         let Some(addr) = self.heap.pointer(object + 8) else {
             return Kind::Other;
         };
-        // Objects of one level of a walk are mostly of one type.
-        if self.last_kind.0 == addr {
-            return self.last_kind.1;
+        // There are few types, and types are large.
+        let place = (addr / 64) as usize % RECENT_KINDS;
+        match self.recent_kinds.get(place) {
+            Some((known, kind)) if *known == addr => return *kind,
+            _ => {}
         }
         let known = self.kinds.get(&addr).copied();
         let kind = known.unwrap_or_else(|| {
@@ -117,7 +119,9 @@ impl Look<'_> {
             self.kinds.insert(addr, kind);
             kind
         });
-        self.last_kind = (addr, kind);
+        if let Some(recent) = self.recent_kinds.get_mut(place) {
+            *recent = (addr, kind);
+        }
         kind
     }
 }

@@ -23,9 +23,10 @@ enum Way {
 impl Look<'_> {
     /// The tasks; done ones may be among them.
     pub fn roll(&mut self, interpreter: u64, threads: &[u64]) -> Vec<u64> {
-        let mut seen = ByAddress::default();
-        let mut tasks = Vec::new();
-        for task in self.listed(interpreter, threads) {
+        let listed = self.listed(interpreter, threads);
+        let (mut tasks, mut seen) = (Vec::new(), ByAddress::default());
+        seen.reserve(listed.len());
+        for task in listed {
             if seen.insert(task, ()).is_none() {
                 tasks.push(task);
             }
@@ -90,7 +91,9 @@ impl Look<'_> {
             Way::Forward => Some(node),
             Way::Backward => node.checked_add(8),
         };
-        let (mut tasks, mut seen) = (Vec::new(), ByAddress::default());
+        let mut tasks = Vec::new();
+        // Brent's: a node that comes again is met when the number of steps has passed the next power of two.
+        let mut met = head;
         let Some(into_task) = self.heap.layout.future.node.of(0) else {
             return (tasks, true);
         };
@@ -103,7 +106,7 @@ impl Look<'_> {
             if next == head {
                 return (tasks, true);
             }
-            if seen.insert(next, ()).is_some() {
+            if next == met {
                 return (tasks, false);
             }
             if !self.heap.pages.is_known(next) {
@@ -114,6 +117,9 @@ impl Look<'_> {
                 return (tasks, false);
             }
             tasks.push(task);
+            if tasks.len().is_power_of_two() {
+                met = next;
+            }
             node = next;
         }
         (tasks, false)

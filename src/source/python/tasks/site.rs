@@ -181,7 +181,7 @@ impl Look<'_> {
             };
             for place in 0..u64::from(site.code.locals).min(MOST_VARIABLES) {
                 if let Some(value) = frame.local(self.heap, place) {
-                    self.heap.pages.want(value, 64);
+                    self.heap.want(value, 64);
                 }
             }
         }

@@ -18,12 +18,15 @@ impl Look<'_> {
             let mut roll = self.roll(interpreter, &states);
             let left_out = roll.len().saturating_sub(room);
             roll.truncate(room);
+            let mut executed = Vec::new();
             for chunk in roll.chunks(CHUNK) {
-                self.read_chunk(chunk, &stacks, found);
+                executed.extend(self.read_chunk(chunk, &stacks, true, found));
                 if self.heap.pages.is_half_full() {
                     self.heap.pages.clear();
                 }
             }
+            // On the stack of a thread one task ends where the next begins: by now it is known where they all do.
+            self.read_chunk(&executed, &stacks, false, found);
             found.left_out = found
                 .left_out
                 .saturating_add(u32::try_from(left_out).unwrap_or(u32::MAX));
@@ -58,7 +61,14 @@ impl Look<'_> {
         stacks
     }
 
-    fn read_chunk(&mut self, addrs: &[u64], stacks: &[ThreadStack], found: &mut Tasks) {
+    /// Reads these tasks. Those that are executed are handed back instead, if they are to be read `later`.
+    fn read_chunk(
+        &mut self,
+        addrs: &[u64],
+        stacks: &[ThreadStack],
+        later: bool,
+        found: &mut Tasks,
+    ) -> Vec<u64> {
         self.heap.prepare(addrs.iter().copied(), TASK);
         let mut tasks: Vec<RawTask> = Vec::with_capacity(addrs.len());
         let mut torn = Vec::new();
@@ -74,11 +84,16 @@ impl Look<'_> {
         self.note_running(&coroutines, &chains);
         self.prefetch(&tasks, &chains);
         let mut list = Vec::with_capacity(tasks.len());
-        let judged: Vec<Read> = tasks
-            .iter()
-            .enumerate()
-            .map(|(at, task)| self.judge(task, &chains.chain(at), stacks))
-            .collect();
+        let mut executed = Vec::new();
+        let mut judge = |(at, task): (usize, &RawTask)| {
+            let chain = chains.chain(at);
+            if later && chain.end == End::Executing {
+                executed.push(task.addr);
+                return Read::Over;
+            }
+            self.judge(task, &chain, stacks)
+        };
+        let judged: Vec<Read> = tasks.iter().enumerate().map(&mut judge).collect();
         let moved = self.moved_if_any_ran(&tasks, &chains, stacks);
         for ((task, read), moved) in tasks.iter().zip(judged).zip(moved) {
             match read {
@@ -95,9 +110,10 @@ impl Look<'_> {
             }
         }
         found.list.extend(list);
+        executed
     }
 
-    /// Notes the outermost frames of tasks that are executed: on the stack of a thread one task ends where the next begins.
+    /// Notes the outermost frames of tasks that are executed.
     fn note_running(&mut self, coroutines: &[u64], chains: &Chains) {
         let both = coroutines.iter().zip(chains.ends());
         for (coroutine, _) in both.filter(|(_, end)| *end == End::Executing) {
@@ -112,15 +128,12 @@ impl Look<'_> {
             tasks.iter().filter_map(|t| t.waiter),
             tasks.iter().filter_map(|t| t.name),
         );
-        for (objects, bytes) in [(waiters.collect::<Vec<_>>(), 112), (names.collect(), 64)] {
-            for object in objects {
-                self.heap.pages.want(object, bytes);
-            }
-        }
+        waiters.for_each(|waiter| self.heap.want(waiter, 112));
+        names.for_each(|name| self.heap.want(name, 64));
         let first = self.heap.layout.future.callback0;
         for task in tasks {
             if let Some(callback) = self.heap.pointer_in(task.addr, first) {
-                self.heap.pages.want(callback, 64);
+                self.heap.want(callback, 64);
             }
         }
         self.want_variables(chains);
@@ -193,11 +206,7 @@ impl Look<'_> {
             state,
             frames: running.map_or_else(|| self.frames(chain), Into::into),
             wait,
-            awaited_by: self
-                .awaiters(task.addr)
-                .iter()
-                .map(|id| ObjectId(*id))
-                .collect(),
+            awaited_by: self.awaited_by(task),
             entered: self.entered(chain),
         })
     }
@@ -211,6 +220,15 @@ impl Look<'_> {
             (End::Created, None) => TaskState::NotStarted,
             (_, None) => TaskState::Runnable,
         }
+    }
+
+    /// The tasks that go on when this one is done, by its callbacks.
+    fn awaited_by(&mut self, task: &RawTask) -> Vec<ObjectId> {
+        let awaiters = self.awaiters(task.addr);
+        // One more may say so itself.
+        let mut ids = Vec::with_capacity(awaiters.len() + 1);
+        ids.extend(awaiters.iter().map(|id| ObjectId(*id)));
+        ids
     }
 
     fn frames_of_running(
@@ -269,6 +287,7 @@ impl Look<'_> {
 /// Adds who waits for whom by what tasks say themselves, and drops those that are not listed.
 fn join(tasks: &mut [Task]) {
     let mut places: ByAddress<usize> = ByAddress::default();
+    places.reserve(tasks.len());
     for (at, task) in tasks.iter().enumerate() {
         places.insert(task.id.0, at);
     }

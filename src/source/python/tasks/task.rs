@@ -21,6 +21,24 @@ pub struct RawTask {
     pub name: Option<u64>,
 }
 
+/// What a future calls when it is done: mostly one, which needs no list.
+#[derive(Debug, Default)]
+pub struct Callbacks {
+    /// The one that a future written in C has in itself.
+    pub first: Option<u64>,
+    /// Those that are in its list.
+    pub more: Vec<u64>,
+}
+
+impl IntoIterator for Callbacks {
+    type Item = u64;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<u64>, std::vec::IntoIter<u64>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.more)
+    }
+}
+
 /// How far a future is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -110,7 +128,7 @@ impl Look<'_> {
     }
 
     /// The callables that a future will call when it is done.
-    pub fn callbacks(&mut self, future: u64) -> Vec<u64> {
+    pub fn callbacks(&mut self, future: u64) -> Callbacks {
         let is_c = matches!(self.kind(future), Kind::Future | Kind::Task);
         let (first, list) = if is_c {
             let fields = &self.heap.layout.future;
@@ -119,10 +137,11 @@ impl Look<'_> {
         } else {
             (None, self.heap.attribute(future, "_callbacks"))
         };
-        let mut found: Vec<u64> = first.into_iter().collect();
-        let Some(list) = list else {
-            return found;
-        };
+        let more = list.map_or(Vec::new(), |list| self.listed_callbacks(list));
+        Callbacks { first, more }
+    }
+
+    fn listed_callbacks(&mut self, list: u64) -> Vec<u64> {
         let is_list = self.heap.type_of(list).is_some_and(|k| &*k.name == "list");
         let pairs = if is_list { self.heap.list(list) } else { None };
         let pairs = pairs.unwrap_or_default();
@@ -130,11 +149,7 @@ impl Look<'_> {
         self.heap.prepare(pairs.iter().copied(), 40);
         let items = self.heap.layout.object.tuple_items;
         // Pairs of a callable and its context.
-        found.extend(
-            pairs
-                .iter()
-                .filter_map(|pair| self.heap.pointer_in(*pair, items)),
-        );
-        found
+        let callable = |pair: &u64| self.heap.pointer_in(*pair, items);
+        pairs.iter().filter_map(callable).collect()
     }
 }

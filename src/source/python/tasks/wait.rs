@@ -113,17 +113,16 @@ impl Look<'_> {
 
     /// By the future alone.
     fn wait_for_future(&mut self, future: u64, chain: &Chain<'_>) -> Wait {
-        let call = chain.links.last().and_then(|leaf| match &leaf.place {
-            Place::Python(_, spot) => self.at(*spot).map(|s| (*s.site.code.function).to_owned()),
-            Place::Cython(frame) => Some(frame.frame.function.clone()),
-        });
-        match self.wait_for_object(future, "") {
-            Wait {
-                object,
-                on: WaitOn::Future { class, .. },
-            } => wait(object.map(|id| id.0), WaitOn::Future { class, call }),
-            known => known,
+        let mut found = self.wait_for_object(future, "");
+        if let WaitOn::Future { call, .. } = &mut found.on {
+            *call = chain.links.last().and_then(|leaf| match &leaf.place {
+                Place::Python(_, spot) => {
+                    self.at(*spot).map(|s| (*s.site.code.function).to_owned())
+                }
+                Place::Cython(frame) => Some(frame.frame.function.clone()),
+            });
         }
+        found
     }
 
     /// By an object that is awaited: a task, what `gather` and `shield` make, a job of an executor, any future.
@@ -237,7 +236,10 @@ impl Look<'_> {
     pub fn class_of(&mut self, object: u64) -> Option<String> {
         let kind = self.heap.type_of(object)?;
         let name = kind.name.rsplit('.').next().unwrap_or_default();
-        Some(name.chars().take(LONGEST_CLASS).collect())
+        Some(match name.len() {
+            ..=LONGEST_CLASS => name.to_owned(),
+            _ => name.chars().take(LONGEST_CLASS).collect(),
+        })
     }
 
     /// What is waited for at an object of the standard library, once for each object and snapshot.
