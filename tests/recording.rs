@@ -125,7 +125,7 @@ fn a_recording_is_judged_as_what_it_was_made_of() {
     let mut sampler = Sampler::new();
     let wishes = Wishes {
         interval_s: 0.1,
-        patience: Duration::from_secs(5),
+        patience: Duration::from_millis(300),
         ..Wishes::default()
     };
     let mut writer = Writer::open(&file, header(), Limits::default()).unwrap();

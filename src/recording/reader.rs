@@ -176,7 +176,6 @@ impl Index {
 struct Pass<R> {
     from: R,
     at: u64,
-    size: u64,
     index: Index,
     /// Ordinal of the delta that may come next.
     next: Option<u32>,
@@ -194,7 +193,6 @@ impl<R: BufRead + Seek> Pass<R> {
         let mut pass = Self {
             from,
             at: start,
-            size,
             index,
             next: None,
             left_out: None,

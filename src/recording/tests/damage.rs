@@ -60,25 +60,23 @@ fn every_bit_may_flip() {
     let (path, snapshots, start) = small(folder.path());
     let whole = std::fs::read(path).expect("just written");
     for position in 0..whole.len() {
-        for bit in [0, 3, 7] {
-            let mut bytes = whole.clone();
-            bytes[position] ^= 1 << bit;
-            let opened = open(folder.path(), &bytes);
-            if position < start {
-                // Not all of the first line matters.
-                drop(opened.map(|recording| decoded(&recording, &snapshots)));
-                continue;
-            }
-            let recording = opened.expect("the first line is whole");
-            let damages = recording.damages();
-            assert!(
-                !damages.is_empty(),
-                "byte {position}, bit {bit} was flipped"
-            );
-            // One segment is whole at least, and of the other what comes before.
-            let count = decoded(&recording, &snapshots);
-            assert!((3..6).contains(&count), "byte {position}: {count} frames");
+        let bit = position % 8;
+        let mut bytes = whole.clone();
+        bytes[position] ^= 1 << bit;
+        let opened = open(folder.path(), &bytes);
+        if position < start {
+            // Not all of the first line matters.
+            drop(opened.map(|recording| decoded(&recording, &snapshots)));
+            continue;
         }
+        let recording = opened.expect("the first line is whole");
+        assert!(
+            !recording.damages().is_empty(),
+            "byte {position}, bit {bit} was flipped"
+        );
+        // One segment is whole at least, and of the other what comes before.
+        let count = decoded(&recording, &snapshots);
+        assert!((3..6).contains(&count), "byte {position}: {count} frames");
     }
 }
 
