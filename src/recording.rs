@@ -144,6 +144,9 @@ pub enum ReadError {
     /// No such frame.
     #[error("there is no such frame")]
     NoSuchFrame,
+    /// Nothing can be appended any more.
+    #[error("a recording with more frames than can be counted")]
+    TooMany,
     /// It has changed since the file was opened.
     #[error("the frame at byte {offset} is damaged")]
     Damaged {

@@ -18,7 +18,7 @@ const MOST_FRAMES: usize = 4_000_000;
 /// Sessions and damages that are told of.
 const MOST_TOLD: usize = 1_000;
 
-/// A recording in a file. A clone shares the file; the index is copied.
+/// A recording in a file. A clone shares file and index.
 #[derive(Debug, Clone)]
 pub struct Recording {
     file: Arc<File>,
@@ -32,8 +32,10 @@ pub(super) struct Index {
     frames: Vec<Place>,
     sessions: Vec<Session>,
     damages: Vec<Damage>,
-    /// Behind the last whole record.
+    /// Behind the last whole record that was looked at.
     pub(super) end: u64,
+    /// True if there were more frames than are indexed.
+    pub(super) is_cut: bool,
 }
 
 /// Where a frame lies.
@@ -48,6 +50,8 @@ struct Place {
 pub struct Session {
     /// Its first frame.
     pub first: usize,
+    /// Where its header lies.
+    pub offset: u64,
     /// What it says of itself.
     pub header: Header,
 }
@@ -153,6 +157,11 @@ impl Frames for Recording {
 }
 
 impl Index {
+    #[cfg(test)]
+    pub(super) fn offset(&self, i: usize) -> Option<u64> {
+        self.frames.get(i).map(|place| place.offset)
+    }
+
     /// Key frames: where they lie and when they were, oldest first.
     pub(super) fn keys(&self) -> impl Iterator<Item = (u64, FrameMeta)> {
         let keys = self
@@ -167,7 +176,6 @@ impl Index {
 struct Pass<R> {
     from: R,
     at: u64,
-    size: u64,
     index: Index,
     /// Ordinal of the delta that may come next.
     next: Option<u32>,
@@ -185,13 +193,16 @@ impl<R: BufRead + Seek> Pass<R> {
         let mut pass = Self {
             from,
             at: start,
-            size,
             index,
             next: None,
             left_out: None,
         };
         while pass.at < size && pass.index.frames.len() < MOST_FRAMES {
             pass.step()?;
+        }
+        pass.index.is_cut = pass.at < size;
+        if pass.index.is_cut {
+            pass.leave(pass.at);
         }
         pass.at = size;
         pass.close_damage();
@@ -260,7 +271,11 @@ impl<R: BufRead + Seek> Pass<R> {
             && self.index.sessions.len() < MOST_TOLD
         {
             let first = self.index.frames.len();
-            self.index.sessions.push(Session { first, header });
+            self.index.sessions.push(Session {
+                first,
+                offset,
+                header,
+            });
         }
     }
 
@@ -271,11 +286,7 @@ impl<R: BufRead + Seek> Pass<R> {
 
     /// What was left out ends here.
     fn close_damage(&mut self) {
-        let Some(offset) = self
-            .left_out
-            .take()
-            .or_else(|| self.is_cut_short().then_some(self.index.end))
-        else {
+        let Some(offset) = self.left_out.take() else {
             return;
         };
         if self.index.damages.len() < MOST_TOLD {
@@ -285,11 +296,6 @@ impl<R: BufRead + Seek> Pass<R> {
                 bytes: self.at - offset,
             });
         }
-    }
-
-    /// More frames than are indexed.
-    fn is_cut_short(&self) -> bool {
-        self.at == self.size && self.index.end < self.size && self.index.frames.len() >= MOST_FRAMES
     }
 
     /// No head here: on to the next mark. `bytes` have been read from where it was looked for.

@@ -81,8 +81,8 @@ impl Tape {
         };
         // The second has to reach back far enough for the first to go.
         while let Some(second) = self.segments.get(1).and_then(|s| s.frames.first()) {
-            let age_ms = newest.wall_ms.saturating_sub(second.meta.wall_ms);
-            let is_old = age_ms as f64 / 1e3 >= self.limits.age_s;
+            let age_s = newest.at.seconds_since(second.meta.at);
+            let is_old = age_s >= self.limits.age_s;
             if !is_old && self.bytes() <= self.limits.bytes {
                 return;
             }

@@ -65,7 +65,8 @@ pub struct Writer {
     path: PathBuf,
     file: File,
     limits: Limits,
-    header: Header,
+    /// Where each run of the program that has written to it begins, and what it says of itself; the newest is this one.
+    sessions: VecDeque<(u64, Header)>,
     /// Behind the last whole record.
     end: u64,
     /// Key frames, oldest first.
@@ -104,13 +105,13 @@ impl Writer {
             path,
             file,
             limits,
-            header,
+            sessions: VecDeque::new(),
             end: 0,
             keys: VecDeque::new(),
             has_key: false,
             cut: 0,
         };
-        writer.begin()?;
+        writer.begin(header)?;
         Ok(writer)
     }
 
@@ -147,13 +148,17 @@ impl Writer {
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<(), WriteError> {
+    fn begin(&mut self, header: Header) -> Result<(), WriteError> {
         let size = self.file.metadata()?.len();
-        let line = self.header.line().map_err(std::io::Error::from)?;
+        let line = header.line().map_err(std::io::Error::from)?;
         if size == 0 {
+            self.sessions.push_back((0, header));
             return self.append(&line);
         }
         let before = Recording::read(self.file.try_clone()?).map_err(WriteError::Existing)?;
+        if before.index().is_cut {
+            return Err(WriteError::Existing(ReadError::TooMany));
+        }
         self.end = before.index().end;
         self.cut = size - self.end;
         self.keys = before
@@ -164,8 +169,14 @@ impl Writer {
                 wall_ms: meta.wall_ms,
             })
             .collect();
+        self.sessions.push_back((0, before.header().clone()));
+        let sessions = before.sessions().iter();
+        self.sessions
+            .extend(sessions.map(|s| (s.offset, s.header.clone())));
         self.file.set_len(self.end)?;
-        self.append(&session_record(&line, self.header.wall_ms))
+        let record = session_record(&line, header.wall_ms);
+        self.sessions.push_back((self.end, header));
+        self.append(&record)
     }
 
     /// Appends all of it or nothing.
@@ -228,6 +239,12 @@ impl Writer {
         for segment in &mut self.keys {
             segment.offset = segment.offset - from + start;
         }
+        while self.sessions.get(1).is_some_and(|(at, _)| *at <= from) {
+            self.sessions.pop_front();
+        }
+        for (at, _) in &mut self.sessions {
+            *at = (*at + start).saturating_sub(from);
+        }
         Ok(())
     }
 
@@ -243,7 +260,10 @@ impl Writer {
             .mode(0o600)
             .open(path)?;
         lock(&file)?;
-        let line = self.header.line().map_err(std::io::Error::from)?;
+        let begun = self.sessions.iter().take_while(|(at, _)| *at <= from);
+        let header = begun.last().map(|(_, header)| header);
+        let header = header.ok_or(WriteError::NoKey)?;
+        let line = header.line().map_err(std::io::Error::from)?;
         file.write_all(&line)?;
         let mut old = &self.file;
         old.seek(SeekFrom::Start(from))?;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::ending::Ending;
 use super::{Watcher, complain, complain_of_unmatched};
 use crate::cli::{ExitStatus, Record};
-use crate::diagnosis::words::duration;
+use crate::diagnosis::words::{count, duration};
 use crate::recording::{EncodeError, Encoder, Header, Limits, SCHEMA, Writer};
 use crate::snapshot::Snapshot;
 use crate::source::{clock, secret};
@@ -138,8 +138,8 @@ impl<'a> Recorder<'a> {
 
     fn tell_end(&self) {
         complain(&format!(
-            "steth: {} frames in {}, {}; {} has {}",
-            self.frames,
+            "steth: {} in {}, {}; {} has {}",
+            count(usize::try_from(self.frames).unwrap_or(usize::MAX), "frame"),
             duration(self.began.elapsed().as_secs_f64()),
             format::bytes(self.bytes),
             self.path.display(),
