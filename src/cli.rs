@@ -2,6 +2,7 @@
 //!
 //! One definition serves parsing, `--help`, completions and the man page.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -73,6 +74,8 @@ pub enum Command {
     Check(Check),
     /// Wait until a server serves, telling each phase; where it does not get there, say why
     Wait(Wait),
+    /// Serve metrics of all servers for Prometheus, over HTTP at /metrics
+    Metrics(Metrics),
     /// Tell what this user can see on this machine, and what would unlock the rest
     Doctor,
     /// Start a small failing server that ships inside the program, and open the screen on it
@@ -124,6 +127,14 @@ pub enum Until {
     Listening,
     /// Somebody accepts and answers them
     Serving,
+}
+
+/// Arguments of `metrics`.
+#[derive(Debug, Clone, Args)]
+pub struct Metrics {
+    /// Address and port to listen on: 0.0.0.0:9464 for every address, [::1]:9464; port 0 for any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = parse_listen)]
+    pub listen: SocketAddr,
 }
 
 /// Arguments of `demo`.
@@ -217,6 +228,12 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         return Err("an interval from 100ms to 60s is needed".into());
     }
     Ok(interval)
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("'{text}' is not an address with a port: 127.0.0.1:9464, [::1]:9464, 0.0.0.0:9464")
+    })
 }
 
 #[cfg(test)]

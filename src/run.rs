@@ -26,6 +26,7 @@ mod doctor;
 mod first;
 mod live;
 mod locals;
+mod metrics;
 mod wait;
 mod watcher;
 
@@ -43,6 +44,10 @@ pub fn main() -> ExitCode {
         Some(Command::Wait(arguments)) => {
             first::end_by_signals();
             wait::wait(&arguments)
+        }
+        Some(Command::Metrics(arguments)) => {
+            first::end_by_signals();
+            metrics::metrics(&arguments)
         }
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Demo(arguments)) => live::demonstrate(&arguments),

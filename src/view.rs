@@ -9,6 +9,7 @@ use crate::diagnosis::Diagnosis;
 use crate::snapshot::{LocalsAnswer, Snapshot};
 
 pub mod format;
+pub mod metrics;
 pub mod tui;
 
 /// All that a view may see.
