@@ -2,10 +2,17 @@
 //!
 //! One definition serves parsing, `--help`, completions and the man page.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+mod target;
+mod value;
+
+pub use target::Target;
+use value::{parse_age, parse_duration, parse_interval, parse_listen, parse_size};
 
 /// Exit codes: promises to scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +89,8 @@ pub enum Command {
     Record(Record),
     /// Print what is seen as lines of JSON, for another machine
     Stream(Stream),
+    /// Serve metrics of all servers for Prometheus, over HTTP at /metrics
+    Metrics(Metrics),
     /// Tell what this user can see on this machine, and what would unlock the rest
     Doctor,
     /// Start a small failing server that ships inside the program, and open the screen on it
@@ -206,6 +215,14 @@ pub struct Stream {
     pub no_mask: bool,
 }
 
+/// Arguments of `metrics`.
+#[derive(Debug, Clone, Args)]
+pub struct Metrics {
+    /// Address and port to listen on: 0.0.0.0:9464 for every address, [::1]:9464; port 0 for any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = parse_listen)]
+    pub listen: SocketAddr,
+}
+
 /// Arguments of `demo`.
 #[derive(Debug, Clone, Args)]
 pub struct Demo {
@@ -217,183 +234,9 @@ pub struct Demo {
     pub list: bool,
 }
 
-/// What selects servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A process of the server.
-    Pid(u32),
-    /// A port that it listens on.
-    Port(u16),
-    /// The path of a unix socket that it listens on; abstract names begin with `@`.
-    Path(String),
-    /// A part of a command line.
-    Name(String),
-}
-
-impl std::str::FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("an empty target selects nothing".into());
-        }
-        if let Some(port) = text.strip_prefix(':') {
-            return port
-                .parse()
-                .map(Self::Port)
-                .map_err(|_| format!("'{port}' is not a port (1 to 65535)"));
-        }
-        if text.bytes().all(|b| b.is_ascii_digit()) {
-            return text
-                .parse()
-                .map(Self::Pid)
-                .map_err(|_| format!("'{text}' is not a pid"));
-        }
-        let path = text.strip_prefix("unix:").unwrap_or(text);
-        if path.starts_with('/') || path.starts_with('@') || path.starts_with("./") {
-            return Ok(Self::Path(path.to_owned()));
-        }
-        Ok(Self::Name(text.to_owned()))
-    }
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Pid(pid) => write!(f, "{pid}"),
-            Self::Port(port) => write!(f, ":{port}"),
-            Self::Path(path) => write!(f, "{path}"),
-            Self::Name(name) => write!(f, "{name}"),
-        }
-    }
-}
-
-/// `3s`, `500ms`, `2m`, `1.5` (seconds).
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let time = parse_age(text)?;
-    if time > Duration::from_secs(86_400) {
-        return Err("a time from 0 to 24 h is needed".into());
-    }
-    Ok(time)
-}
-
-/// The same, and `7d`.
-fn parse_age(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let scale = match unit {
-        "" | "s" => 1.0,
-        "ms" => 0.001,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        other => return Err(format!("unknown unit '{other}': ms, s, m, h or d")),
-    };
-    let value: f64 = number
-        .parse()
-        .map_err(|_| format!("'{text}' is not a time: 3s, 500ms, 2m"))?;
-    let seconds = value * scale;
-    if !(0.0..=LONGEST_S).contains(&seconds) {
-        return Err("a time from 0 to 365 d is needed".into());
-    }
-    Ok(Duration::from_secs_f64(seconds))
-}
-
-const LONGEST_S: f64 = 365.0 * 86_400.0;
-
-/// `256M`, `2G`, `500k`, `1048576`: in units of 1024.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let split = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let scale: u64 = match unit.to_ascii_lowercase().as_str() {
-        "" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err(format!("unknown unit '{unit}': k, M or G")),
-    };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("'{text}' is not a size: 500k, 256M, 2G"))?;
-    let size = number.saturating_mul(scale);
-    if size < 64 << 10 {
-        return Err("a size of 64k at least is needed".into());
-    }
-    Ok(size)
-}
-
-fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text)?;
-    if interval < Duration::from_millis(100) || interval > Duration::from_secs(60) {
-        return Err("an interval from 100ms to 60s is needed".into());
-    }
-    Ok(interval)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets_are_told_apart_by_their_looks() {
-        for (text, want) in [
-            ("4127", Ok(Target::Pid(4127))),
-            (":8000", Ok(Target::Port(8000))),
-            ("/run/api.sock", Ok(Target::Path("/run/api.sock".into()))),
-            (
-                "unix:/run/api.sock",
-                Ok(Target::Path("/run/api.sock".into())),
-            ),
-            ("@abstract", Ok(Target::Path("@abstract".into()))),
-            ("gunicorn", Ok(Target::Name("gunicorn".into()))),
-            (":70000", Err(())),
-            ("", Err(())),
-            ("99999999999", Err(())),
-        ] {
-            assert_eq!(text.parse::<Target>().map_err(|_| ()), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn times_have_units_and_bounds() {
-        for (text, want) in [
-            ("3s", Some(3.0)),
-            ("500ms", Some(0.5)),
-            ("2m", Some(120.0)),
-            ("0", Some(0.0)),
-            ("3y", None),
-            ("-1", None),
-            ("25h", None),
-            ("2d", None),
-        ] {
-            assert_eq!(
-                parse_duration(text).ok().map(|d| d.as_secs_f64()),
-                want,
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn sizes_and_ages_have_units_and_bounds() {
-        for (text, want) in [
-            ("256M", Some(256 << 20)),
-            ("2g", Some(2 << 30)),
-            ("64k", Some(65_536)),
-            ("1", None),
-            ("1T", None),
-            ("-1M", None),
-            ("M", None),
-        ] {
-            assert_eq!(parse_size(text).ok(), want, "{text}");
-        }
-        assert_eq!(parse_age("7d"), Ok(Duration::from_secs(604_800)));
-        assert!(parse_age("400d").is_err());
-    }
 
     #[test]
     fn the_definition_is_consistent() {

@@ -27,6 +27,7 @@ mod ending;
 mod first;
 mod live;
 mod locals;
+mod metrics;
 mod past;
 mod record;
 mod replay;
@@ -59,6 +60,10 @@ pub fn main() -> ExitCode {
         Some(Command::Stream(arguments)) => {
             first::end_by_signals();
             stream::stream(&arguments)
+        }
+        Some(Command::Metrics(arguments)) => {
+            first::end_by_signals();
+            metrics::metrics(&arguments)
         }
         Some(Command::Doctor) => doctor::doctor(),
         Some(Command::Demo(arguments)) => live::demonstrate(&arguments),

@@ -10,6 +10,7 @@ use crate::feed::Feed;
 use crate::snapshot::{LocalsAnswer, Snapshot};
 
 pub mod format;
+pub mod metrics;
 pub mod report;
 pub mod tui;
 

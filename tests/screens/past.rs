@@ -231,7 +231,11 @@ fn who_fails_at_the_moment_one_goes_to_stands_first_at_once() {
     let mut screen = Screen::showing(100, 30, live(99.0, 11));
     screen.keys("[");
     screen.state.update(Event::Past(Some(failing(40))));
-    assert!(screen.selected().contains("uvicorn app:app"), "{}", screen.selected());
+    assert!(
+        screen.selected().contains("uvicorn app:app"),
+        "{}",
+        screen.selected()
+    );
     screen.state.update(Event::Past(Some(failing(60))));
     assert!(screen.selected().starts_with("▸✖"), "{}", screen.selected());
 }
