@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use steth::view::tui::clipboard::Clipboard;
-use steth::view::tui::{Options, Theme, TuiError, run};
+use steth::view::tui::{Links, Options, Theme, TuiError, run};
 
 #[path = "screens/fixture.rs"]
 #[expect(
@@ -41,7 +41,6 @@ fn child() {
         .build()
         .unwrap();
     let (scenes, scenes_end) = tokio::sync::watch::channel(fixture::sixty(0.0));
-    let (requests, _kept) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for look in 1.. {
             std::thread::sleep(Duration::from_millis(100));
@@ -58,8 +57,7 @@ fn child() {
         ascii: false,
     };
     let screen = run(
-        scenes_end,
-        requests,
+        only(scenes_end),
         Options {
             theme,
             utc_offset_s: 0,
@@ -74,6 +72,18 @@ fn child() {
         }
     });
     println!("ended: {ended:?}");
+}
+
+/// Scenes, and nobody who does what the screen asks for.
+fn only(scenes: tokio::sync::watch::Receiver<std::sync::Arc<steth::view::Scene>>) -> Links {
+    let (_, past) = tokio::sync::watch::channel(None);
+    let (_, notices) = tokio::sync::mpsc::unbounded_channel();
+    Links {
+        scenes,
+        past,
+        notices,
+        ask: Box::new(|_| {}),
+    }
 }
 
 async fn fail_on_purpose(role: &str) {
@@ -345,7 +355,6 @@ fn a_steady_screen_is_quiet() {
 #[test]
 fn without_a_terminal_there_is_no_screen() {
     let (_scenes, scenes_end) = tokio::sync::watch::channel(fixture::sixty(0.0));
-    let (requests, _kept) = tokio::sync::mpsc::unbounded_channel();
     let options = Options {
         theme: Theme {
             colours: true,
@@ -359,6 +368,6 @@ fn without_a_terminal_there_is_no_screen() {
         .enable_all()
         .build()
         .unwrap();
-    let ended = runtime.block_on(run(scenes_end, requests, options));
+    let ended = runtime.block_on(run(only(scenes_end), options));
     assert!(matches!(ended, Err(TuiError::NotATerminal)), "{ended:?}");
 }
