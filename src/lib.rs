@@ -10,9 +10,9 @@
 //!              diagnosis::Analyst ──> Diagnosis              families, sockets, phases, rules; pure
 //!                            |
 //!                     view::Scene                            all that a view may see
-//!              /         |         |         \
-//!      view::tui   view::check  view::json  view::report
-//!              \         |         |         /
+//!              /         |         |         \            \
+//!      view::tui   view::check  view::json  view::report  view::metrics
+//!              \         |         |         /            /
 //!                           run                              composes, and nothing else knows all of them
 //! ```
 //!
