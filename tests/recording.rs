@@ -393,26 +393,33 @@ fn a_stream_can_be_read_and_ends_with_who_reads_it() {
     assert_eq!((ended.status.code(), ended.stderr), (Some(0), vec![]));
 }
 
-/// Recordings of earlier versions: host, a server's pid, its phase and its findings at the end.
+/// Of an earlier version: name, host, a server's pid, its phase and its findings at the end.
+type Old = (
+    &'static str,
+    &'static str,
+    u32,
+    Phase,
+    &'static [&'static str],
+);
+
+const OLD: &[Old] = &[(
+    "0.1.0-stopped.steth",
+    "web-3",
+    7,
+    Phase::Stopped,
+    &["worker-stopped"],
+)];
+
 #[test]
 fn old_recordings_keep_opening() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
-    for (name, host, pid, phase, codes) in [(
-        "0.1.0-stopped.steth",
-        "web-3",
-        7,
-        Phase::Stopped,
-        &["worker-stopped"],
-    )] {
+    for (name, host, pid, phase, codes) in OLD {
         let recording = Recording::open(&folder.join(name)).unwrap();
-        assert_eq!(recording.header().host, host);
+        assert_eq!(&recording.header().host, host);
         assert_eq!(recording.damages(), []);
         let stored = snapshots(&recording);
         assert!(stored.len() >= 5, "{name}: {}", stored.len());
-        assert_eq!(
-            verdict(&judged(&stored), pid),
-            (phase, codes.to_vec()),
-            "{name}"
-        );
+        let said = verdict(&judged(&stored), *pid);
+        assert_eq!(said, (*phase, codes.to_vec()), "{name}");
     }
 }

@@ -7,6 +7,7 @@
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
     reason = "a measurement that cannot be taken ends the bench"
 )]
