@@ -40,7 +40,7 @@ fn waits(frame: &Frame) -> bool {
         "accept",
     ];
     let name = frame.function.rsplit('.').next().unwrap_or("");
-    frame.is_library()
+    WAITS.contains(&name)
+        && frames::is_library(frame)
         && DEBUGGERS.iter().any(|mark| frame.file.contains(mark))
-        && WAITS.contains(&name)
 }
