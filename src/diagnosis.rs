@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub mod analyst;
 pub mod bind;
 pub mod crashes;
+pub mod debugger;
 pub mod draining;
 pub mod ended_thread;
 pub mod family;

@@ -6,7 +6,7 @@ use crate::snapshot::{Frame, Stack, stack};
 
 /// True for frames that are not the application's own.
 pub fn is_library(frame: &Frame) -> bool {
-    frame.is_library()
+    framework::is_library(frame)
 }
 
 /// True for frames of the machinery that imports modules.

@@ -3,12 +3,10 @@
 //!
 //! The table is the one place to teach the program a framework; here are its columns, and the questions that are asked of it.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
 use super::{Kind, Role};
 use crate::snapshot::{Frame, Stack};
 
+mod facts;
 mod table;
 
 use table::TABLE;
@@ -112,47 +110,30 @@ pub fn says(stack: &Stack, what: Says) -> bool {
 
 /// True if this frame says so.
 pub fn frame_says(frame: &Frame, what: Says) -> bool {
-    what == Says::Kind && kind_of([frame]).is_some()
-        || frame.function != "<module>" && marks_that_say(what).iter().any(|m| m.is_on(frame))
+    let facts = facts::of(frame);
+    let proves = || facts.kind.is_some_and(|row| kind_in(row).is_some());
+    what == Says::Kind && proves() || facts.says(what)
 }
 
-/// All marks that say so: few of a large table, and asked for with every frame.
-fn marks_that_say(what: Says) -> &'static [&'static Mark] {
-    static BY_WORD: LazyLock<HashMap<Says, Vec<&'static Mark>>> = LazyLock::new(|| {
-        let mut by_word = HashMap::<Says, Vec<&'static Mark>>::new();
-        for mark in TABLE.iter().flat_map(|f| f.marks) {
-            for says in mark.2 {
-                by_word.entry(*says).or_default().push(mark);
-            }
-        }
-        by_word
-    });
-    BY_WORD.get(&what).map_or(&[], Vec::as_slice)
+/// True for a frame that is not the application's own.
+pub fn is_library(frame: &Frame) -> bool {
+    facts::of(frame).library
 }
 
 /// The kind of server that frames prove: the outermost framework where kinds nest.
-pub fn kind_of<'a>(frames: impl IntoIterator<Item = &'a Frame> + Clone) -> Option<Kind> {
-    let proves = |m: &&Mark| m.2.contains(&Says::Kind);
-    let shown = |m: &Mark| frames.clone().into_iter().any(|f| m.is_on(f));
-    let row = TABLE
-        .iter()
-        .find(|f| f.marks.iter().filter(proves).any(shown));
-    row.and_then(|f| f.kind)
+pub fn kind_of<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Option<Kind> {
+    let rows = frames.into_iter().filter_map(|f| facts::of(f).kind);
+    kind_in(rows.min()?)
 }
 
 /// The kind whose event loop turns on this thread, outermost first; `None` for no loop, or one that is no kind's.
 pub fn loop_of(stack: &Stack) -> Option<Kind> {
-    let turns = |f: &&Framework| {
-        let loops = f.marks.iter().filter(|m| m.2.contains(&Says::Loop));
-        loops
-            .into_iter()
-            .any(|m| stack.frames.iter().any(|frame| m.is_on(frame)))
-    };
-    TABLE
-        .iter()
-        .filter(|f| f.kind.is_some())
-        .find(turns)
-        .and_then(|f| f.kind)
+    let rows = stack.frames.iter().filter_map(|f| facts::of(f).turns);
+    kind_in(rows.min()?)
+}
+
+fn kind_in(row: usize) -> Option<Kind> {
+    TABLE.get(row)?.kind
 }
 
 /// What is started by a program or module of this name, with these words behind it: `Some(None)` is known to be no server.
@@ -176,12 +157,11 @@ pub fn called(call: &str) -> Option<Kind> {
 
 /// The pool to which a thread belongs, and where on its stack the loop stands in which it takes work.
 pub fn pool_of(stack: &Stack) -> Option<(&'static Pool, usize)> {
-    TABLE
-        .iter()
-        .filter_map(|f| f.pool.as_ref())
-        .find_map(|pool| {
-            let loops = Mark(pool.file, pool.function, &[]);
-            let at = stack.frames.iter().position(|f| loops.is_on(f))?;
+    let rows = TABLE.iter().enumerate();
+    rows.filter_map(|(row, f)| Some((row, f.pool.as_ref()?)))
+        .find_map(|(row, pool)| {
+            let takes = |f: &Frame| facts::of(f).takes_work(row);
+            let at = stack.frames.iter().position(takes)?;
             let named = stack
                 .name
                 .as_ref()

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::family::{Family, is_private};
 use super::framework::{self, Says};
 use super::history::History;
-use super::{Kind, Role, ServerListener, kind};
-use crate::snapshot::{Family as SocketFamily, Listener, ListenerState, Process, Snapshot};
+use super::{Kind, Role, ServerListener, debugger, kind};
+use crate::snapshot::{Family as SocketFamily, Listener, ListenerState, Process, Snapshot, Stack};
 
 /// The sockets of a server, its own first, then side ports; in each part those that listen first, then by port and path.
 pub fn of(family: &Family, snapshot: &Snapshot, history: &History) -> Vec<ServerListener> {
@@ -115,11 +115,8 @@ fn takers(holders: &[&(Arc<Process>, Role)], inode: u64) -> Option<Vec<u32>> {
 }
 
 /// True if every thread that waits for this socket is one that the server's kind does not accept on: another thread than
-/// the main one, with a Python stack that shows none of the kind's frames.
+/// the main one, with a Python stack that shows none of the kind's frames; or any that waits for a debugger.
 fn is_taken_beside(kind: Kind, holders: &[&(Arc<Process>, Role)], inode: u64) -> bool {
-    if !kind.knows_its_loop() {
-        return false;
-    }
     let mut waits = holders
         .iter()
         .flat_map(|(p, _)| {
@@ -130,7 +127,11 @@ fn is_taken_beside(kind: Kind, holders: &[&(Arc<Process>, Role)], inode: u64) ->
                 .map(move |a| (p, a.tid))
         })
         .peekable();
-    waits.peek().is_some() && waits.all(|(process, tid)| is_foreign_thread(kind, process, tid))
+    let beside = |process: &Process, tid| {
+        awaits_debugger(process, tid)
+            || kind.knows_its_loop() && is_foreign_thread(kind, process, tid)
+    };
+    waits.peek().is_some() && waits.all(|(process, tid)| beside(process, tid))
 }
 
 /// True if whoever waits for this socket in a process is known to do so for the server: the main thread, an epoll set, a
@@ -147,16 +148,27 @@ pub fn surely_takes(kind: Kind, process: &Process, inode: u64) -> bool {
         .iter()
         .flatten()
         .filter(|a| a.inode == inode);
-    waits.any(|a| !kind.knows_its_loop() || sure(a.tid))
+    waits.any(|a| !awaits_debugger(process, a.tid) && (!kind.knows_its_loop() || sure(a.tid)))
+}
+
+/// The thread has opened a port for a debugger, and waits there for it.
+fn awaits_debugger(process: &Process, tid: Option<u32>) -> bool {
+    stack_of(process, tid).is_some_and(debugger::is_awaited)
+}
+
+fn stack_of(process: &Process, tid: Option<u32>) -> Option<&Stack> {
+    let stacks = process.python.as_ref()?.stacks.as_ref()?;
+    stacks
+        .list
+        .iter()
+        .find(|stack| stack.tid == tid && tid.is_some())
 }
 
 fn is_foreign_thread(kind: Kind, process: &Process, tid: Option<u32>) -> bool {
     let Some(tid) = tid.filter(|tid| *tid != process.key.pid) else {
         return false;
     };
-    let stacks = process.python.as_ref().and_then(|p| p.stacks.as_ref());
-    let stack = stacks.and_then(|s| s.list.iter().find(|stack| stack.tid == Some(tid)));
-    stack.is_some_and(|stack| kind::by_stack(stack) != Some(kind))
+    stack_of(process, Some(tid)).is_some_and(|stack| kind::by_stack(stack) != Some(kind))
 }
 
 /// A bound socket beside listening ones is kept for later (granian), and where the command line names a port that is

@@ -228,7 +228,7 @@ fn a_child_whose_output_startup_reads_by_itself() {
 fn children_that_have_no_pipe_that_startup_reads() {
     const TRACKER: &str =
         "/usr/bin/python3 -c from multiprocessing.resource_tracker import main;main(5)";
-    let looks: [fn(&mut World); 3] = [
+    let looks: [fn(&mut World); 4] = [
         |w| {
             let began = w.now;
             reads(w, 1, child(TRACKER, began));
@@ -247,6 +247,14 @@ fn children_that_have_no_pipe_that_startup_reads() {
             let began = w.now;
             reads(w, 2, child("python sidecar.py", began));
             w.old(77, 40.0, "python sidecar.py").ppid = 10;
+        },
+        |w| {
+            // A pipe of its own (os.pipe), and a child that is heard by nobody.
+            let began = w.now;
+            reads(w, 1, child("python sidecar.py", began));
+            let sidecar = w.old(77, 40.0, "python sidecar.py").parent(10);
+            let null = || Some("/dev/null".to_owned());
+            sidecar.fds.as_mut().unwrap().stdio = [null(), null(), null()];
         },
     ];
     for look in looks {

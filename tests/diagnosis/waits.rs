@@ -960,6 +960,22 @@ fn debugger_wait() {
                 says: &["for a debugger to attach", "--wait-for-client"],
             },
             Fires {
+                name: "a port for a debugger, which is none of the server's",
+                story: |w| {
+                    const RDB: &str = "set_trace pkg+celery/contrib/rdb.py:187 | debugger pkg+celery/contrib/rdb.py:179 | Rdb.__init__ pkg+celery/contrib/rdb.py:108 | socket.accept std+socket.py:294";
+                    w.bind(901, 8000);
+                    w.listen(900, 6899);
+                    startup(w, 12.0, &format!("{ASK} | {RDB}"))
+                        .holds(900)
+                        .holds(901)
+                        .accepts_on(900, 10);
+                    w.watch(1.5)
+                },
+                severity: Severity::Warning,
+                culprit: Some("ask"),
+                says: &["for a debugger to attach", "127.0.0.1:6899"],
+            },
+            Fires {
                 name: "a breakpoint that was hit",
                 story: |w| {
                     let stack = "PyDB.do_wait_suspend pkg+debugpy/_vendored/pydevd/pydevd.py:2070 | PyDB._do_wait_suspend pkg+debugpy/_vendored/pydevd/pydevd.py:2106";

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::need;
+use crate::others::told;
 use crate::support::load::crowd;
 use crate::support::python::{any, venv};
 use crate::support::server::Server;
@@ -162,6 +163,24 @@ fn single_thread_that_is_taken() {
     }));
     let verdict = server.check();
     verdict.phase(&["stalled"]).exit(1);
+    drop((held, more));
+}
+
+#[test]
+fn single_thread_that_waits_for_an_event() {
+    let python = need!(venv("main", "python"));
+    let server = Server::start(&python, &["flash_flask.py", "{port}"]);
+    server.wait_listens();
+    let held = crowd(server.port, 1);
+    server.wait_log("waiting for the flash", 1);
+    let more = crowd(server.port, 3);
+    let verdict = told(&server, "no-worker-accepting");
+    verdict
+        .phase(&["stalled"])
+        .first_finding(&["no-worker-accepting"])
+        .culprit("wait_for_flash");
+    let first = verdict.server()["findings"][0].to_string();
+    assert!(first.contains("one request at a time"), "{first}");
     drop((held, more));
 }
 

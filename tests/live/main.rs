@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cgroups;
 mod demo;
 mod drivers;
 mod elsewhere;
@@ -18,6 +19,7 @@ mod locks;
 mod logs;
 mod others;
 mod outsiders;
+mod pressure;
 mod pythons;
 mod roots;
 mod wait;

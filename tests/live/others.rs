@@ -26,7 +26,7 @@ pub fn told(server: &Server, code: &str) -> Verdict {
 }
 
 /// What is said once it is `so`: on a busy machine a look may be over before there is enough to tell.
-fn until(server: &Server, so: impl Fn(&Verdict) -> bool) -> Verdict {
+pub fn until(server: &Server, so: impl Fn(&Verdict) -> bool) -> Verdict {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let verdict = Verdict::of(server.pid, "6s", &server.log());
@@ -165,7 +165,7 @@ fn a_listener_whose_worker_has_ended() {
     drop((first, held));
 }
 
-fn told_of(server: &Server, code: &str) -> Verdict {
+pub fn told_of(server: &Server, code: &str) -> Verdict {
     until(server, |verdict| has(verdict, code))
 }
 

@@ -45,6 +45,18 @@ fn a_watcher_whose_child_is_gone_serves_nobody() {
         .exit(1);
 }
 
+/// Its thread that serves has ended, and the main thread goes on looking for changed files.
+#[test]
+fn a_reloader_whose_thread_could_not_be_served_from() {
+    let python = need!(venv("main", "python"));
+    let server = Server::start(&python, &["atelier_django.py", "{port}"]);
+    server.wait_log("views_that_nobody_painted", 1);
+    told(&server, "server-thread-died")
+        .first_finding(&["server-thread-died"])
+        .role("reloader", 1)
+        .exit(1);
+}
+
 #[test]
 fn a_watcher_of_what_serves_nobody_is_none_of_our_business() {
     let watchfiles = need!(venv("main", "watchfiles"));

@@ -194,6 +194,20 @@ fn a_question_on_standard_input() {
 }
 
 #[test]
+fn a_debugger_that_nobody_comes_to() {
+    let hypercorn = need!(venv("live", "hypercorn"));
+    let args = ["-w", "0", "-b", "127.0.0.1:{port}", "ledger_rdb_asgi:app"];
+    let server = Server::start(&hypercorn, &args);
+    server.wait_log("opening the ledger", 1);
+    told(
+        &server,
+        "debugger-wait",
+        "open_ledger",
+        &["a debugger to attach"],
+    );
+}
+
+#[test]
 fn a_record_lock_that_another_process_holds() {
     let hypercorn = need!(venv("live", "hypercorn"));
     let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@
     reason = "compiled into several test binaries, each of which uses its part"
 )]
 
+pub mod cgroup;
 pub mod kernel;
 pub mod load;
 pub mod picture;

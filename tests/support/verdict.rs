@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::kernel;
 
-/// `check` looks for 3 s, on for up to 10 s where processes come and go, and must then answer.
+/// `check` looks for as long as it is told, on for up to 10 s where processes come and go, and must then answer.
 const LONGEST: Duration = Duration::from_secs(45);
 
 /// One answer of `steth check`.
@@ -207,7 +207,8 @@ pub fn steth(args: &[&str]) -> (Option<i32>, String, String) {
         .spawn()
         .expect("the program can be started");
     let (out, err) = (drain(child.stdout.take()), drain(child.stderr.take()));
-    let deadline = Instant::now() + LONGEST;
+    let longest = LONGEST + looks(args);
+    let deadline = Instant::now() + longest;
     let status = loop {
         if let Some(status) = child.try_wait().expect("the child can be waited for") {
             break status;
@@ -215,12 +216,21 @@ pub fn steth(args: &[&str]) -> (Option<i32>, String, String) {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("steth {args:?} did not end within {LONGEST:?}");
+            panic!("steth {args:?} did not end within {longest:?}");
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     let text = |thread: std::thread::JoinHandle<String>| thread.join().expect("a reader ends");
     (status.code(), text(out), text(err))
+}
+
+/// What `--for` says, in whole seconds.
+fn looks(args: &[&str]) -> Duration {
+    let mut after = args.iter().skip_while(|arg| **arg != "--for").skip(1);
+    let seconds = after
+        .next()
+        .and_then(|time| time.strip_suffix('s')?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
 }
 
 fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> std::thread::JoinHandle<String> {

@@ -1,6 +1,7 @@
 //! The kernel lets clients in, and no process takes them.
 
 use super::{Case, Verdict, count, duration, fd_exhausted, finding};
+use crate::diagnosis::framework::{self, Says};
 use crate::diagnosis::{Code, Member, Phase, ServerListener, Severity, frames, sockets};
 use crate::snapshot::{Activity, Frame, Stack};
 
@@ -64,7 +65,13 @@ pub(super) fn examine(case: &Case) -> Verdict {
         "it has been so for at least {}",
         duration(since.max(stuck))
     ));
-    found.remedy = if workers.is_empty() {
+    let alone = alone(case, &workers);
+    found
+        .evidence
+        .extend(alone.as_ref().map(|a| a.evidence(case)));
+    found.remedy = if alone.is_some() {
+        "look at what that request does, and give what it waits for a time-out; serve requests beside each other: a thread for each (ThreadingHTTPServer, threaded=True), or more workers".into()
+    } else if workers.is_empty() {
         "restart the server: its workers are gone and nobody starts new ones; look for why they ended".into()
     } else {
         "clients hang instead of being refused: fix what keeps the workers, and do not take an open port for readiness".into()
@@ -73,7 +80,41 @@ pub(super) fn examine(case: &Case) -> Verdict {
         0 => "ss -lxp".into(),
         port => format!("ss -ltnp 'sport = :{port}'"),
     };
+    if let Some(alone) = alone {
+        let pid = alone.member.process.key.pid;
+        let stack = format!("; py-spy dump --nonblocking --pid {pid}");
+        found.confirm.push_str(&stack);
+    }
     Verdict::Found(Box::new(found))
+}
+
+/// The one worker there is, which answers one request after the other, in the middle of one.
+struct Alone<'a> {
+    member: &'a Member,
+    main: &'a Stack,
+    frame: &'a Frame,
+    for_s: f64,
+}
+
+fn alone<'a>(case: &Case<'a>, workers: &[&'a Member]) -> Option<Alone<'a>> {
+    let [member] = workers else { return None };
+    let main = member.process.main_stack()?;
+    let (_, frame) = frames::request_frame(main).filter(|_| framework::says(main, Says::Takes))?;
+    let for_s = case.track(member)?.same_place_s()?;
+    Some(Alone {
+        member,
+        main,
+        frame,
+        for_s,
+    })
+}
+
+impl Alone<'_> {
+    fn evidence(&self, case: &Case) -> String {
+        let looks = case.track(self.member).map_or(0, |t| t.place.looks);
+        let doing = super::loop_blocked::doing(self.main);
+        format!("main thread: {doing}, in the same functions at {looks} looks (Python stack)")
+    }
 }
 
 /// Where the threads stand, and how many there, to which a main thread hands what it accepts while their queue is full.
@@ -102,7 +143,7 @@ fn handed_to<'a>(case: &Case<'a>, member: &'a Member) -> Option<(&'a Frame, usiz
 }
 
 /// Who ought to accept, and what it does instead.
-fn who(case: &Case, workers: &[&Member]) -> String {
+fn who<'a>(case: &Case<'a>, workers: &[&'a Member]) -> String {
     let Some(first) = workers.first() else {
         let dead = case
             .server
@@ -127,6 +168,16 @@ fn who(case: &Case, workers: &[&Member]) -> String {
             count(threads, "thread"),
             if threads == 1 { "stands" } else { "stand" },
             frames::place(frame)
+        );
+    }
+    if let Some(alone) = alone(case, workers) {
+        let place = frames::place(alone.frame);
+        let long = match alone.for_s {
+            s if s >= 1.0 => format!(" for at least {}", duration(s)),
+            _ => String::new(),
+        };
+        return format!(
+            "its only worker, which serves one request at a time, is with one in {place}{long}"
         );
     }
     let place = main

@@ -1,7 +1,7 @@
 //! For what reason is a thread stuck? One answer for each wait; `None` where it cannot be told, or is nobody's fault.
 
 use super::{Case, Stage, Stuck, is_event, locks};
-use crate::diagnosis::{frames, waits};
+use crate::diagnosis::{debugger, frames, waits};
 use crate::snapshot::{
     Activity, Frame, ListenerState, LockObject, TcpState, TcpWait, ThreadWait, WaitTarget,
 };
@@ -36,11 +36,11 @@ pub enum Reason {
 
 /// The reason.
 pub fn reason(case: &Case, stuck: &Stuck) -> Option<Reason> {
-    let inner = inner_frames(stuck);
     // It looks around many times a second while it waits.
-    if inner.iter().any(is_debugger) {
+    if debugger::is_awaited(stuck.stack) {
         return Some(Reason::Debugger);
     }
+    let inner = debugger::called(stuck.stack);
     let asleep = !matches!(stuck.stack.activity, Activity::Running | Activity::Gil);
     if !asleep {
         return None;
@@ -152,43 +152,6 @@ pub fn is_incoming(case: &Case, stuck: &Stuck, tcp: &TcpWait) -> bool {
 fn is_own_path(case: &Case, path: &str) -> bool {
     let own = |l: &&crate::diagnosis::ServerListener| l.socket.path.as_deref() == Some(path);
     case.server.listeners.iter().find(own).is_some()
-}
-
-/// The frames that the application has called, outermost first; all of them where it has none.
-fn inner_frames<'a>(stuck: &Stuck<'a>) -> &'a [Frame] {
-    let from = frames::application_frame(stuck.stack).map_or(0, |(at, _)| at + 1);
-    stuck.stack.frames.get(from..).unwrap_or_default()
-}
-
-/// Debuggers that wait for somebody to come over the network.
-fn is_debugger(frame: &Frame) -> bool {
-    const DEBUGGERS: &[&str] = &[
-        "/debugpy/",
-        "/pydevd.py",
-        "/_pydevd_bundle/",
-        "/pydevd_bundle/",
-        "/ptvsd/",
-        "/rpdb/",
-        "/remote_pdb.py",
-        "/celery/contrib/rdb.py",
-        "/web_pdb/",
-        "/pudb/remote.py",
-    ];
-    const WAITS: &[&str] = &[
-        "wait_for_client",
-        "_do_wait_suspend",
-        "do_wait_suspend",
-        "_wait_for_attach",
-        "wait_for_attach",
-        "interaction",
-        "__init__",
-        "readline",
-        "accept",
-    ];
-    let name = last_part(frame);
-    frame.is_library()
-        && DEBUGGERS.iter().any(|mark| frame.file.contains(mark))
-        && WAITS.contains(&name)
 }
 
 /// True if only a person, or whoever has the other end of standard input, can end the wait.

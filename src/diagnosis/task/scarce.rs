@@ -199,11 +199,19 @@ fn is_wait_for(frame: &Frame) -> bool {
 
 /// The pool that this task waits in, where nothing but the standard library and wrappers of it are further in.
 fn checkout(task: &Task) -> Option<&'static str> {
+    // Most tasks have no such frame, and are asked for at every look.
+    task.frames.iter().find_map(checkout_of)?;
     let (_, frame) = checkout_frame(task)?;
-    let found = CHECKOUTS.iter().find(|(file, functions, _)| {
-        frame.file.contains(file) && functions.contains(&short_name(frame))
-    });
-    found.map(|(_, _, name)| *name)
+    checkout_of(frame)
+}
+
+/// The pool whose connections this function waits for.
+fn checkout_of(frame: &Frame) -> Option<&'static str> {
+    let name = short_name(frame);
+    let found = CHECKOUTS
+        .iter()
+        .find(|(file, functions, _)| functions.contains(&name) && frame.file.contains(file));
+    found.map(|(_, _, pool)| *pool)
 }
 
 /// The innermost frame of a package that is not a mere wrapper, and its position.

@@ -1,7 +1,8 @@
-//! What of a program is code: texts in triple quotes, as those that describe a module, may say anything.
+//! What of a program is code: texts, as those that describe a module or are printed, may say anything.
 
-/// The program with nothing left of its texts in triple quotes but a pair of quotes. Each line keeps its number; what follows
-/// a text of several lines goes on where that began.
+/// The program with nothing left of its texts in triple quotes but a pair of quotes, and with no call, comment or bracket in
+/// its other texts, of which the words are kept: a command line may be one. Each line keeps its number; what follows a text
+/// of several lines goes on where that began.
 pub(super) fn without_texts(program: &str) -> String {
     let mut code = String::with_capacity(program.len());
     let mut owed = 0;
@@ -10,7 +11,12 @@ pub(super) fn without_texts(program: &str) -> String {
         let length = match c {
             '#' => rest.find('\n').unwrap_or(rest.len()),
             '"' | '\'' => match text_of(rest, c) {
-                Text::OnLine(length) => length,
+                Text::OnLine(length) => {
+                    let (text, behind) = rest.split_at(length);
+                    code.push_str(&text.replace(MARKS, "_"));
+                    rest = behind;
+                    continue;
+                }
                 Text::Triple(length) => {
                     let (text, behind) = rest.split_at(length);
                     owed += text.matches('\n').count();
@@ -30,6 +36,9 @@ pub(super) fn without_texts(program: &str) -> String {
     }
     code
 }
+
+/// What would be taken for a part of the program.
+const MARKS: [char; 7] = ['(', ')', '[', ']', '{', '}', '#'];
 
 /// A text with its quotes, and how many bytes it has.
 enum Text {
@@ -89,8 +98,13 @@ mod tests {
             ("# it's '''\nf('\"\"\"')\n", "# it's '''\nf('\"\"\"')\n"),
             (
                 "f('it\\'s', \"#\", '')  # x\n",
-                "f('it\\'s', \"#\", '')  # x\n",
+                "f('it\\'s', \"_\", '')  # x\n",
             ),
+            (
+                "print(\"app.run() # {x}\", g())\n",
+                "print(\"app.run__ _ _x_\", g())\n",
+            ),
+            ("x = 'a\\\nb()'\nc()\n", "x = 'a\\\nb__'\nc()\n"),
             ("x = 'open\ng()\n", "x = 'open\ng()\n"),
             ("g()\n\"\"\"open\napp.run()\n", "g()\n\"\""),
             ("é = '''ü\n'''\n", "é = ''\n\n"),

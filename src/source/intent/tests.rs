@@ -78,6 +78,19 @@ fn what_a_text_says_is_not_called() {
     assert_eq!(found(told, &[IMPORTS]), None);
     let one_line = "'''started by web.py: app.run(port=80)'''\nwork()\n";
     assert_eq!(found(one_line, &[IMPORTS]), None);
+    for printed in [
+        "print(\"uvicorn.run(app)\")\nwork()\n",
+        "log('then app.run(port=80)'); work()\n",
+        "HELP = f\"call asyncio.run(main()), or serve_forever()\"\nwork()\n",
+    ] {
+        assert_eq!(found(printed, &[IMPORTS]), None, "{printed}");
+    }
+    let beside = "app.run(name=\"shop (#1)\", port=80)\n";
+    let want = ("app.run".to_owned(), Reach::Script);
+    assert_eq!(found(beside, &[IMPORTS]), Some(want));
+    let behind = "greet(\"#1\"); uvicorn.run(app)\n";
+    let want = ("uvicorn.run".to_owned(), Reach::Script);
+    assert_eq!(found(behind, &[IMPORTS]), Some(want));
     let calls = "\"\"\"The shop.\"\"\"\napp.run(port=80)\n";
     let want = ("app.run".to_owned(), Reach::Script);
     assert_eq!(found(calls, &[IMPORTS]), Some(want));

@@ -1,10 +1,11 @@
 //! Sockets that are bound and do not listen, and accept queues that nobody drains.
 
 use steth::diagnosis::{Code, Severity};
+use steth::snapshot::{Activity, Process};
 
 use super::{bound, check, fires, held, listening};
 use crate::fleet;
-use crate::world::{Build, End};
+use crate::world::{Build, End, World};
 
 #[test]
 fn bound_not_listening() {
@@ -77,6 +78,20 @@ fn bound_not_listening() {
     );
 }
 
+const ONE_BY_ONE: &str = "<module> pages.py:20 | BaseServer.serve_forever std+socketserver.py:238 | BaseServer._handle_request_noblock std+socketserver.py:316";
+
+/// A server without threads that has been seen to accept.
+fn one_by_one(w: &mut World) -> &mut Process {
+    w.listen(500, 8000);
+    w.old(10, 90.0, "python pages.py 8000")
+        .main("<module> pages.py:20 | @socketserver")
+        .at_rest()
+        .holds(500)
+        .accepts(500);
+    w.watch(1.0);
+    w.p(10).accepts_nothing()
+}
+
 #[test]
 fn no_worker_accepting() {
     let loads = Some("load_prices");
@@ -118,6 +133,19 @@ fn no_worker_accepting() {
                 ],
             ),
             fires(
+                "one request after the other, and one does not end",
+                |w| {
+                    one_by_one(w).main(&format!("{ONE_BY_ONE} | do_GET pages.py:9 | render pages.py:4 | Event.wait std+threading.py:629")).doing(Activity::Lock);
+                    w.waiting(500, 3);
+                    w.watch(8.0)
+                },
+                Severity::Warning,
+                Some("render"),
+                &[
+                    "its only worker, which serves one request at a time, is with one in render (pages.py:4) for at least 7.9 s",
+                ],
+            ),
+            fires(
                 "the workers are gone",
                 |w| {
                     listening(w, 4.0);
@@ -135,6 +163,17 @@ fn no_worker_accepting() {
             ("not for long", |w| {
                 listening(w, 40.0);
                 w.watch(2.0)
+            }),
+            ("one request after the other, and they move on", |w| {
+                one_by_one(w);
+                w.waiting(500, 3);
+                w.watch_while(8.0, |w, turn| {
+                    let page = format!(
+                        "{ONE_BY_ONE} | do_GET pages.py:9 | render_{} pages.py:4",
+                        turn / 5
+                    );
+                    w.p(10).main(&page);
+                })
             }),
             ("one of them accepts", |w| {
                 listening(w, 40.0);
