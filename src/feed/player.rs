@@ -3,11 +3,12 @@
 //! Two heads run over the same frames. The front goes through all of them once, in order, and leaves checkpoints and changes behind; the
 //! other one goes where it is asked to, from the nearest checkpoint on.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::diagnosis::{Analyst, Diagnosis};
-use crate::recording::{Decoder, FrameKind, Frames};
-use crate::snapshot::{Moment, Snapshot};
+use crate::recording::{Decoder, FrameKind, FrameMeta, Frames};
+use crate::snapshot::Snapshot;
 
 use super::Changes;
 use super::checkpoints::Checkpoints;
@@ -32,12 +33,24 @@ pub struct Player {
     changes: Changes,
     /// Looks that could not be read.
     unread: usize,
+    /// When each look was; see [`times`].
+    times: Vec<i64>,
+    /// True if all looks are of one run of the program, without a pause.
+    is_one_run: bool,
+    /// What the head that goes about has passed since its checkpoint: a step back is no way from there.
+    recent: VecDeque<Seen>,
 }
+
+/// Looks that are kept for steps back.
+const RECENT: usize = 1024;
 
 impl Player {
     /// Over frames that nobody has gone through yet.
     pub fn new(frames: Arc<dyn Frames + Send + Sync>) -> Self {
         Self {
+            times: times(frames.as_ref()),
+            is_one_run: false,
+            recent: VecDeque::new(),
             frames,
             here: Head::at_the_start(),
             front: Head::at_the_start(),
@@ -57,6 +70,7 @@ impl Player {
         player.front.next = player.frames.count();
         player.checkpoints = checkpoints;
         player.changes = changes;
+        player.is_one_run = true;
         player
     }
 
@@ -90,6 +104,7 @@ impl Player {
         loop {
             let at = self.front.next;
             let meta = self.frames.meta(at)?;
+            self.front.begin(self.frames.as_ref(), self.is_one_run);
             if meta.kind == FrameKind::Key {
                 self.checkpoints.keep(at, &self.front.analyst);
             }
@@ -112,18 +127,40 @@ impl Player {
                 break;
             }
         }
-        let (from, analyst) = match self.checkpoints.before(look) {
-            Some((from, analyst)) => (from, analyst.clone()),
-            None => (0, Analyst::default()),
-        };
-        if self.here.next > look || self.here.next < from {
-            self.here = Head::at(from, analyst);
+        let first = self.recent.front().map_or(usize::MAX, |seen| seen.look);
+        if (first..self.here.next).contains(&look) {
+            // One that could not be read is not among them: then it is the next.
+            let passed = self.recent.iter().find(|seen| seen.look >= look);
+            if let Some(seen) = passed {
+                return Some(seen.clone());
+            }
         }
+        let from = self.checkpoints.before(look);
+        let from_look = from.map_or(0, |(at, _)| at);
+        if self.here.next > look || self.here.next < from_look {
+            let analyst = from.map(|(_, analyst)| analyst.clone());
+            self.here = Head::at(from_look, analyst.unwrap_or_default());
+            self.recent.clear();
+        }
+        self.go_to(look)
+    }
+
+    /// The same from where the head is.
+    fn go_to(&mut self, look: usize) -> Option<Seen> {
         let mut last = None;
         loop {
+            self.here.begin(self.frames.as_ref(), self.is_one_run);
             match self.here.step(self.frames.as_ref()) {
-                Step::Seen(seen) if seen.look >= look => return Some(*seen),
-                Step::Seen(seen) => last = Some(*seen),
+                Step::Seen(seen) => {
+                    if self.recent.len() >= RECENT {
+                        self.recent.pop_front();
+                    }
+                    self.recent.push_back(Seen::clone(&seen));
+                    if seen.look >= look {
+                        return Some(*seen);
+                    }
+                    last = Some(*seen);
+                }
                 Step::Unreadable => {}
                 Step::End => return last,
             }
@@ -132,20 +169,13 @@ impl Player {
 
     /// The look that was the newest at this time (milliseconds since the Unix epoch); the first where all are later.
     pub fn look_at(&self, wall_ms: i64) -> usize {
-        let (mut low, mut high) = (0, self.count());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.frames.meta(middle) {
-                Some(meta) if meta.wall_ms <= wall_ms => low = middle + 1,
-                _ => high = middle,
-            }
-        }
-        low.saturating_sub(1)
+        let by_then = self.times.partition_point(|at| *at <= wall_ms);
+        by_then.saturating_sub(1)
     }
 
     /// When this look was, in milliseconds since the Unix epoch; 0 if there is no such look.
     pub fn time_of(&self, look: usize) -> i64 {
-        self.frames.meta(look).map_or(0, |meta| meta.wall_ms)
+        self.times.get(look).copied().unwrap_or(0)
     }
 }
 
@@ -153,8 +183,30 @@ impl Player {
 const APART_MS: i64 = 300_000;
 
 /// True for looks of two boots, and of two recordings in one file with a long time between them.
-fn is_apart((last, last_ms): (Moment, i64), (now, now_ms): (Moment, i64)) -> bool {
-    now < last || now_ms.saturating_sub(last_ms) > APART_MS
+fn is_apart(last: FrameMeta, now: FrameMeta) -> bool {
+    now.at < last.at
+        || now.at.seconds_since(last.at) * 1e3 > APART_MS as f64
+        || now.wall_ms.saturating_sub(last.wall_ms) > APART_MS
+}
+
+/// When each look was, in milliseconds since the Unix epoch, as the clock of the first one would have it: a clock that is set back
+/// meanwhile does not turn the order around.
+fn times(frames: &dyn Frames) -> Vec<i64> {
+    let mut times: Vec<i64> = Vec::new();
+    let mut before: Option<FrameMeta> = None;
+    for meta in (0..frames.count()).map_while(|at| frames.meta(at)) {
+        let next = match (before, times.last()) {
+            (Some(before), Some(last)) => {
+                let by_wall = meta.wall_ms.saturating_sub(before.wall_ms);
+                let by_boot = (meta.at.seconds_since(before.at) * 1e3) as i64;
+                last.saturating_add(if by_wall >= 0 { by_wall } else { by_boot })
+            }
+            _ => meta.wall_ms,
+        };
+        times.push(next);
+        before = Some(meta);
+    }
+    times
 }
 
 /// A place among the frames, with what had been understood until there.
@@ -163,8 +215,6 @@ struct Head {
     decoder: Option<Decoder>,
     analyst: Analyst,
     next: usize,
-    /// When the last look was.
-    last: Option<(Moment, i64)>,
 }
 
 enum Step {
@@ -183,7 +233,15 @@ impl Head {
             decoder: Decoder::new().ok(),
             analyst,
             next,
-            last: None,
+        }
+    }
+
+    /// Forgets what was understood where the next frame is of another time.
+    fn begin(&mut self, frames: &dyn Frames, is_one_run: bool) {
+        let before = self.next.checked_sub(1).and_then(|at| frames.meta(at));
+        let apart = before.zip(frames.meta(self.next));
+        if !is_one_run && apart.is_some_and(|(last, now)| is_apart(last, now)) {
+            self.analyst = Analyst::default();
         }
     }
 
@@ -200,11 +258,6 @@ impl Head {
         let Some(snapshot) = decoded else {
             return Step::Unreadable;
         };
-        let now = (snapshot.at, snapshot.wall_ms);
-        if self.last.is_some_and(|last| is_apart(last, now)) {
-            self.analyst = Analyst::default();
-        }
-        self.last = Some(now);
         let diagnosis = self.analyst.observe(&snapshot);
         Step::Seen(Box::new(Seen {
             look,

@@ -1,14 +1,14 @@
 //! The live screen and the demo: the collector on a thread of its own, the screen on the main one.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::sync::{mpsc, watch};
 
-use super::past::{self, Answers, Memory, Order};
+use super::past::{self, Answers, Order};
 use super::{Watcher, complain, complain_of_unmatched, print};
 use crate::cli::{Demo, ExitStatus, Live, Target};
 use crate::demo;
@@ -24,6 +24,7 @@ pub(super) fn live(arguments: &Live) -> Result<ExitStatus> {
         return Ok(ExitStatus::Usage);
     }
     let mut watcher = Watcher::new(&arguments.targets, arguments.interval);
+    watcher.memory = Some(Arc::default());
     let mut first = Scene::before_the_first_look(arguments.interval.as_secs_f64());
     if !arguments.targets.is_empty() {
         let (scene, whole) = watcher.look();
@@ -43,8 +44,7 @@ fn screen(mut watcher: Watcher, first: Scene) -> Result<ExitStatus> {
     let (past, past_seen) = watch::channel(None);
     let (notices, noticed) = mpsc::unbounded_channel();
     let (asks, mut asked) = mpsc::unbounded_channel();
-    let memory = Arc::new(Mutex::new(Memory::new()));
-    watcher.memory = Some(Arc::clone(&memory));
+    let memory = Arc::clone(watcher.memory.get_or_insert_default());
     let answers = Answers {
         show: Box::new(move |scene| {
             let _ = past.send(scene);

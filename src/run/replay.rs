@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, watch};
 use super::past::{self, Answers, Order};
 use super::{complain, live};
 use crate::cli::{ExitStatus, Replay};
-use crate::feed::Player;
 use crate::recording::{Frames, Recording};
 use crate::view::{Scene, tui};
 
@@ -36,8 +35,7 @@ pub(super) fn replay(arguments: &Replay) -> Result<ExitStatus> {
         }),
         notices,
     };
-    let player = Player::new(Arc::new(recording));
-    let orders = past::over_recording(player, name, answers)
+    let orders = past::over_recording(recording, name, answers)
         .context("cannot start the thread that reads the recording")?;
     let ask = move |request| match request {
         tui::Request::Travel(to) => drop(orders.send(Order::Travel(to))),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use super::past;
 use super::{complain, complain_of_unmatched, observe, print};
 use crate::cli::{self, ExitStatus};
 use crate::feed::Player;
@@ -98,6 +99,7 @@ fn of_recording(file: &Path, arguments: &cli::Report) -> Result<Result<Report, E
         complain(&format!("steth: {name}: no look was recorded"));
         return Ok(Err(ExitStatus::Usage));
     }
+    let damage = past::damage(&recording);
     let mut player = Player::new(Arc::new(recording));
     let mut any = arguments.targets.is_empty();
     while let Some(seen) = player.read_on() {
@@ -110,7 +112,7 @@ fn of_recording(file: &Path, arguments: &cli::Report) -> Result<Result<Report, E
         complain(&format!("steth: {name}: {words}"));
         return Ok(Err(ExitStatus::Usage));
     }
-    report.tell_damage(player.unread());
+    report.tell_damage(damage, player.unread());
     Ok(Ok(report))
 }
 

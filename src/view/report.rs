@@ -91,13 +91,14 @@ impl Report {
             .extend(snapshot.netns.iter().filter_map(|n| n.somaxconn));
     }
 
-    /// So many looks could not be read.
-    pub fn tell_damage(&mut self, looks: usize) {
-        self.about.damage = match looks {
-            0 => String::new(),
-            1 => "1 look is damaged".to_owned(),
-            n => format!("{n} looks are damaged"),
-        };
+    /// What of a recording is lost, in words, and how many looks could not be read besides.
+    pub fn tell_damage(&mut self, words: String, looks: usize) {
+        let unread = (looks > 0).then(|| format!("looks that cannot be read: {looks}"));
+        let all = Some(words)
+            .filter(|w| !w.is_empty())
+            .into_iter()
+            .chain(unread);
+        self.about.damage = all.collect::<Vec<_>>().join(", ");
     }
 
     /// The document as HTML: one file, no script, nothing that is fetched.

@@ -172,4 +172,56 @@ fn looks_of_another_boot_are_judged_by_themselves() {
     let seen = player.seek(30).unwrap();
     let server = &seen.diagnosis.servers[0];
     assert_eq!(server.timeline.len(), 1, "{:?}", server.timeline);
+    // As one who goes through all of them has it: nothing of what was before.
+    let through = player.changes().list();
+    assert_eq!(seen.snapshot.at, crate::snapshot::Moment(5));
+    assert_eq!(server.since, crate::snapshot::Moment(5), "{through:?}");
+}
+
+#[test]
+fn a_pause_of_hours_in_one_file_is_no_hour_of_standing_still() {
+    let mut encoder = Encoder::new().unwrap();
+    let mut seconds: Vec<u64> = (100..130).collect();
+    seconds.extend(30_000..30_030);
+    let frames = seconds.iter().map(|second| {
+        if *second == 30_000 {
+            encoder.restart();
+        }
+        encoder.encode(&look(*second)).unwrap()
+    });
+    let reel = Arc::new(Reel {
+        frames: frames.collect(),
+        damaged: Vec::new(),
+    });
+    let mut through = Player::new(reel.clone());
+    let mut told = Vec::new();
+    while let Some(seen) = through.read_on() {
+        told.push(seen.diagnosis.servers[0].since);
+    }
+    let mut jumps = Player::new(reel);
+    for look in [59, 45, 30, 29, 31, 0] {
+        let seen = jumps.seek(look).unwrap();
+        assert_eq!(seen.diagnosis.servers[0].since, told[look], "{look}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_turn_the_order_around() {
+    let mut encoder = Encoder::new().unwrap();
+    let frames = (0..20).map(|second| {
+        let mut snapshot = Snapshot::clone(&look(second));
+        if second >= 10 {
+            snapshot.wall_ms -= 3_600_000;
+        }
+        encoder.encode(&Arc::new(snapshot)).unwrap()
+    });
+    let player = Player::new(Arc::new(Reel {
+        frames: frames.collect(),
+        damaged: Vec::new(),
+    }));
+    let times: Vec<i64> = (0..20)
+        .map(|at| player.time_of(at) - player.time_of(0))
+        .collect();
+    assert_eq!(times, (0..20).map(|s| s * 1000).collect::<Vec<i64>>());
+    assert_eq!(player.look_at(player.time_of(15)), 15);
 }

@@ -7,7 +7,7 @@ use crate::diagnosis::{Analyst, Diagnosis};
 use crate::feed::checkpoints::Checkpoints;
 use crate::feed::{Changes, Player};
 use crate::recording::{Encoder, FrameKind, Frames, Tape, TapeLimits};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Moment, Snapshot};
 
 /// What is kept, at most.
 const AGE_S: f64 = 600.0;
@@ -18,14 +18,14 @@ pub(crate) struct Memory {
     /// `None` if there is no memory for one: nothing is kept then.
     encoder: Option<Encoder>,
     tape: Tape,
-    /// Analysts before key frames, by the time of these.
-    analysts: VecDeque<(i64, Analyst)>,
+    /// Analysts before key frames, by the moment of these.
+    analysts: VecDeque<(Moment, Analyst)>,
     changes: Changes,
     interval_s: f64,
 }
 
-impl Memory {
-    pub(crate) fn new() -> Self {
+impl Default for Memory {
+    fn default() -> Self {
         Self {
             encoder: Encoder::new().ok(),
             tape: Tape::new(TapeLimits {
@@ -37,7 +37,9 @@ impl Memory {
             interval_s: 1.0,
         }
     }
+}
 
+impl Memory {
     /// Keeps a look that the analyst is about to observe.
     pub(crate) fn keep(&mut self, snapshot: &Arc<Snapshot>, analyst: &Analyst, interval_s: f64) {
         self.interval_s = interval_s;
@@ -47,18 +49,13 @@ impl Memory {
             return;
         };
         if frame.meta.kind == FrameKind::Key {
-            self.analysts
-                .push_back((frame.meta.wall_ms, analyst.clone()));
+            self.analysts.push_back((frame.meta.at, analyst.clone()));
         }
         self.tape.push(frame);
         let Some(first) = self.tape.meta(0) else {
             return;
         };
-        while self
-            .analysts
-            .front()
-            .is_some_and(|(at, _)| *at < first.wall_ms)
-        {
+        while self.analysts.front().is_some_and(|(at, _)| *at < first.at) {
             self.analysts.pop_front();
         }
         self.changes.forget_before(first.wall_ms);
