@@ -3,11 +3,12 @@
 //!
 //! [`Report::note`] takes look after look, of the machine as it is or of a recording; memory stays bounded however many there are.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnosis::Diagnosis;
 use crate::snapshot::{Gap, ProcessKey, Snapshot};
-use crate::view::json;
+use crate::view::{format, json};
 
 mod html;
 mod markdown;
@@ -19,6 +20,9 @@ pub use story::{FindingStory, Story};
 
 /// Servers that are told of, those that failed first.
 const SERVERS: usize = 40;
+
+/// Servers that are remembered.
+const STORIES: usize = 400;
 
 /// Different gaps that are told of.
 const GAPS: usize = 200;
@@ -52,6 +56,8 @@ pub struct Report {
     first_ms: i64,
     last_ms: i64,
     stories: BTreeMap<ProcessKey, Story>,
+    /// Servers that there was no room for.
+    forgotten: usize,
     /// What could not be seen, and at how many looks.
     gaps: BTreeMap<Gap, usize>,
     /// Largest backlog that listen(2) gives, by network namespace.
@@ -76,6 +82,9 @@ impl Report {
         self.looks += 1;
         self.last_ms = snapshot.wall_ms;
         for server in &diagnosis.servers {
+            if !self.stories.contains_key(&server.root) && self.stories.len() >= STORIES {
+                self.forget_one();
+            }
             let story = self.stories.entry(server.root);
             story.or_default().note(snapshot, server);
         }
@@ -89,6 +98,18 @@ impl Report {
         }
         self.somaxconn
             .extend(snapshot.netns.iter().filter_map(|n| n.somaxconn));
+    }
+
+    /// Of too many servers the oldest goes that has ended, and that least was wrong with.
+    fn forget_one(&mut self) {
+        let least = self
+            .stories
+            .iter()
+            .min_by_key(|(_, s)| (!s.has_ended(), s.worst(), s.first_ms));
+        if let Some(key) = least.map(|(key, _)| *key) {
+            self.stories.remove(&key);
+            self.forgotten += 1;
+        }
     }
 
     /// What of a recording is lost, in words, and how many looks could not be read besides.
@@ -111,11 +132,19 @@ impl Report {
         markdown::document(self)
     }
 
-    /// Servers, those that failed worst first, then by their age; and how many are left out.
+    /// Servers, those that fail worst first: what lasts before what is over, what began first before what came of it; and how many are
+    /// left out.
     fn ranked(&self) -> (Vec<&Story>, usize) {
         let mut stories: Vec<&Story> = self.stories.values().collect();
-        stories.sort_by_key(|s| (std::cmp::Reverse(s.worst()), s.first_ms));
-        let left_out = stories.len().saturating_sub(SERVERS);
+        stories.sort_by_key(|story| {
+            let cause = story.cause();
+            (
+                Reverse(story.worst()),
+                cause.is_some_and(|c| c.ended_ms.is_some()),
+                cause.map_or(story.first_ms, |c| c.began_ms),
+            )
+        });
+        let left_out = stories.len().saturating_sub(SERVERS) + self.forgotten;
         stories.truncate(SERVERS);
         (stories, left_out)
     }
@@ -124,20 +153,37 @@ impl Report {
     fn verdict(&self) -> String {
         let (stories, _) = self.ranked();
         let worst = stories.first().filter(|s| s.worst().is_some());
-        match worst.and_then(|s| Some((s, s.cause()?))) {
-            Some((story, cause)) => {
-                let over = cause
-                    .ended_ms
-                    .map(|at| format!(" (until {})", self.clock(at)));
-                let over = over.unwrap_or_default();
-                format!("{}: {}{over}", story.title(), cause.finding.summary)
-            }
-            None if stories.is_empty() => "no Python server was seen".to_owned(),
-            None => format!(
-                "nothing is wrong with the {} that were seen",
-                servers(stories.len())
+        if let Some((story, cause)) = worst.and_then(|s| Some((s, s.cause()?))) {
+            let over = cause
+                .ended_ms
+                .map(|at| format!(" (until {})", self.clock(at)));
+            let over = over.unwrap_or_default();
+            return format!("{}: {}{over}", story.title(), cause.finding.summary);
+        }
+        let unseen = self.stories.values().filter(|s| s.is_unseen()).count();
+        match (self.stories.len(), unseen) {
+            (0, _) => "no Python server was seen".to_owned(),
+            (1, 0) => "nothing is wrong with the one server that was seen".to_owned(),
+            (n, 0) => format!("nothing is wrong with the {n} servers that were seen"),
+            (n, unseen) => format!(
+                "too little could be seen to judge {unseen} of {n} servers; nothing is wrong with the rest"
             ),
         }
+    }
+
+    /// From when to when, in one zone, which it names: `2026-11-20, 14:02:11 to 14:12:40, UTC+02:00`.
+    fn span(&self) -> String {
+        let offset = self.about.utc_offset_s;
+        let local = self.last_ms.saturating_add(i64::from(offset) * 1000);
+        let date: String = format::rfc3339(local).chars().take(10).collect();
+        let minutes = offset.unsigned_abs() / 60;
+        let sign = if offset < 0 { '-' } else { '+' };
+        let zone = match offset {
+            0 => "UTC".to_owned(),
+            _ => format!("UTC{sign}{:02}:{:02}", minutes / 60, minutes % 60),
+        };
+        let (from, to) = (self.clock(self.first_ms), self.clock(self.last_ms));
+        format!("{date}, {from} to {to}, {zone}")
     }
 
     /// What there is to know of the surroundings, by its name.
@@ -188,15 +234,7 @@ impl Report {
 
     /// A time of day, with the date where it is not that of the end.
     fn clock(&self, wall_ms: i64) -> String {
-        super::format::clock_or_date(wall_ms, self.last_ms, self.about.utc_offset_s)
-    }
-}
-
-/// `1 server`, `3 servers`.
-fn servers(n: usize) -> String {
-    match n {
-        1 => "1 server".to_owned(),
-        n => format!("{n} servers"),
+        format::clock_or_date(wall_ms, self.last_ms, self.about.utc_offset_s)
     }
 }
 

@@ -14,11 +14,7 @@ pub(super) fn document(report: &Report) -> String {
     let (stories, left_out) = report.ranked();
     let mut out = String::new();
     let title = format!("steth: {}", report.host);
-    let span = format!(
-        "{} to {}",
-        report.clock(report.first_ms),
-        super::super::format::rfc3339(report.last_ms)
-    );
+    let span = report.span();
     let worst = stories.iter().filter_map(|s| s.worst()).max();
     // Writing to a String does not fail.
     let _ = write!(
@@ -42,7 +38,7 @@ pub(super) fn document(report: &Report) -> String {
     if left_out > 0 {
         let _ = writeln!(
             out,
-            "<p>{left_out} more servers, none of them worse, are left out.</p>"
+            "<p>Servers of which none is worse, and which are left out: {left_out}.</p>"
         );
     }
     out.push_str("<section>\n<h2 id=\"surroundings\">Surroundings</h2>\n");
@@ -69,7 +65,7 @@ fn contents(stories: &[&Story], out: &mut String) {
             "<li class=\"{}\"><a href=\"#server-{nth}\">{}</a> {}</li>",
             class(story.worst()),
             escaped(&story.title()),
-            escaped(story.phases.last().map_or("", |p| p.1.word())),
+            escaped(story.phase()),
         );
     }
     out.push_str("</ul>\n</nav>\n");
@@ -80,7 +76,7 @@ fn server(report: &Report, story: &Story, nth: usize, out: &mut String) {
         out,
         "<section class=\"server\">\n<h2 id=\"server-{nth}\">{}</h2>\n<p class=\"phase\">{}</p>",
         escaped(&story.title()),
-        escaped(story.phases.last().map_or("", |p| p.1.word())),
+        escaped(story.phase()),
     );
     if story.findings.is_empty() {
         let _ = writeln!(out, "<p>{}</p>", escaped(&story.why));
@@ -99,6 +95,9 @@ fn server(report: &Report, story: &Story, nth: usize, out: &mut String) {
         );
     }
     out.push_str("</table>\n");
+    if let Some(words) = story.left_out() {
+        let _ = writeln!(out, "<p>{}</p>", escaped(&words));
+    }
     graphs(report, story, out);
     exits(report, story, out);
     out.push_str("<h3>What it is</h3>\n");
@@ -118,7 +117,7 @@ fn of_finding(report: &Report, story: &FindingStory, out: &mut String) {
     let _ = writeln!(
         out,
         "<article class=\"{}\">\n<h3><code>{}</code> {}</h3>\n<p class=\"when\">{}</p>",
-        class(Some(finding.severity)),
+        class(Some(story.severity)),
         finding.code.word(),
         escaped(&finding.summary),
         escaped(&when(report, story)),
@@ -160,7 +159,7 @@ fn graphs(report: &Report, story: &Story, out: &mut String) {
     let marks: Vec<i64> = story
         .findings
         .iter()
-        .filter(|f| f.finding.severity > Severity::Info)
+        .filter(|f| f.severity > Severity::Info)
         .map(|f| f.began_ms)
         .collect();
     let (from, to) = (report.clock(report.first_ms), report.clock(report.last_ms));

@@ -14,11 +14,10 @@ pub(super) fn document(report: &Report) -> String {
     // Writing to a String does not fail.
     let _ = write!(
         out,
-        "# {}\n\n**{}**\n\n{} to {}\n",
+        "# {}\n\n**{}**\n\n{}\n",
         plain(&report.host),
         plain(&report.verdict()),
-        report.clock(report.first_ms),
-        super::super::format::rfc3339(report.last_ms)
+        plain(&report.span())
     );
     for story in &stories {
         server(report, story, &mut out);
@@ -26,7 +25,7 @@ pub(super) fn document(report: &Report) -> String {
     if left_out > 0 {
         let _ = writeln!(
             out,
-            "\n{left_out} more servers, none of them worse, are left out."
+            "\nServers of which none is worse, and which are left out: {left_out}."
         );
     }
     out.push_str("\n## Surroundings\n\n");
@@ -41,7 +40,7 @@ pub(super) fn document(report: &Report) -> String {
 }
 
 fn server(report: &Report, story: &Story, out: &mut String) {
-    let phase = story.phases.last().map_or("", |p| p.1.word());
+    let phase = story.phase();
     let _ = writeln!(out, "\n## {}: {phase}", plain(&story.title()));
     if story.findings.is_empty() {
         let _ = writeln!(out, "\n{}", plain(&story.why));
@@ -52,6 +51,9 @@ fn server(report: &Report, story: &Story, out: &mut String) {
     out.push_str("\n### Timeline\n\n| when | what |\n|---|---|\n");
     for (at, words) in story.events() {
         let _ = writeln!(out, "| {} | {} |", report.clock(at), cell(&words));
+    }
+    if let Some(words) = story.left_out() {
+        let _ = writeln!(out, "\n{words}");
     }
     numbers(story, out);
     if !story.exits.is_empty() {
@@ -71,7 +73,7 @@ fn of_finding(report: &Report, story: &FindingStory, out: &mut String) {
     let _ = writeln!(
         out,
         "\n### {} `{}`: {}\n\n{}\n",
-        finding.severity.word(),
+        story.severity.word(),
         finding.code.word(),
         plain(&finding.summary),
         when(report, story)
@@ -121,7 +123,10 @@ fn numbers(story: &Story, out: &mut String) {
 fn block(lines: &[String], out: &mut String) {
     let longest = lines.iter().map(|l| longest_run(l)).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
-    let _ = writeln!(out, "\n{fence}\n{}\n{fence}", lines.join("\n"));
+    let text = lines
+        .join("\n")
+        .replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+    let _ = writeln!(out, "\n{fence}\n{text}\n{fence}");
 }
 
 fn longest_run(line: &str) -> usize {

@@ -1,5 +1,7 @@
 //! What happened to one server: its phases, what was wrong and when, where it stood then, its deaths, and numbers over time.
 
+use std::collections::VecDeque;
+
 use crate::diagnosis::{Finding, MemberExit, Phase, Server, Severity};
 use crate::snapshot::{ProcessKey, Snapshot};
 use crate::view::check::log::last_lines;
@@ -31,13 +33,17 @@ pub struct Story {
     /// What was wrong, in the order in which it began.
     pub findings: Vec<FindingStory>,
     /// Deaths, oldest first.
-    pub exits: Vec<(i64, MemberExit)>,
+    pub exits: VecDeque<(i64, MemberExit)>,
     /// Numbers over time, by their names.
     pub series: Vec<(&'static str, Series)>,
     /// Why it was in its last phase.
     pub why: String,
     /// What it is and where it runs, by its name.
     pub facts: Vec<(&'static str, String)>,
+    /// Phases, findings and deaths that there was no room for.
+    lost: usize,
+    /// Its phase at the last look at it.
+    phase: Option<Phase>,
     /// True if the last look had it.
     seen_now: bool,
 }
@@ -47,6 +53,8 @@ pub struct Story {
 pub struct FindingStory {
     /// As it was last seen.
     pub finding: Finding,
+    /// How bad it was at its worst.
+    pub severity: Severity,
     /// Its place among those of its look, the last time.
     pub rank: usize,
     /// When it began, in milliseconds since the Unix epoch.
@@ -72,17 +80,26 @@ impl Story {
         self.name.clone_from(&server.name);
         self.pid = server.pid;
         self.why.clone_from(&server.why);
-        if self.phases.last().is_none_or(|p| p.1 != server.phase) && self.phases.len() < PHASES {
+        self.phase = Some(server.phase);
+        if self.phases.last().is_none_or(|p| p.1 != server.phase) {
             let began = snapshot.wall_ms_of(server.since);
             let after = self.phases.last().map_or(began, |p| began.max(p.0));
+            if self.phases.len() >= PHASES {
+                self.phases.remove(1);
+                self.lost += 1;
+            }
             self.phases.push((after.min(now), server.phase));
         }
         self.note_findings(snapshot, server);
         for exit in server.exits.iter().rev() {
             let known = |e: &(i64, MemberExit)| e.1.exit.key == exit.exit.key;
-            if self.exits.len() < EXITS && !self.exits.iter().any(known) {
+            if !self.exits.iter().any(known) {
+                if self.exits.len() >= EXITS {
+                    self.exits.pop_front();
+                    self.lost += 1;
+                }
                 self.exits
-                    .push((snapshot.wall_ms_of(exit.exit.at), exit.clone()));
+                    .push_back((snapshot.wall_ms_of(exit.exit.at), exit.clone()));
             }
         }
         self.note_numbers(now, server);
@@ -95,18 +112,20 @@ impl Story {
             let still = server.findings.iter().any(|f| is_same(f, &story.finding));
             story.ended_ms = (!still).then_some(now);
         }
-        let is_full = self.findings.len() >= FINDINGS;
         for (rank, finding) in server.findings.iter().enumerate() {
             let is_open =
                 |s: &&mut FindingStory| s.ended_ms.is_none() && is_same(&s.finding, finding);
             match self.findings.iter_mut().find(is_open) {
                 Some(story) => {
                     story.finding = finding.clone();
+                    story.severity = story.severity.max(finding.severity);
                     story.rank = rank;
                 }
-                None if !is_full => {
+                None => {
+                    self.make_room();
                     self.findings.push(FindingStory {
                         finding: finding.clone(),
+                        severity: finding.severity,
                         rank,
                         began_ms: now,
                         ended_ms: None,
@@ -115,8 +134,20 @@ impl Story {
                         log: last_lines(server, snapshot),
                     });
                 }
-                None => {}
             }
+        }
+    }
+
+    /// Of too many findings the oldest goes that was least grave and has ended.
+    fn make_room(&mut self) {
+        if self.findings.len() < FINDINGS {
+            return;
+        }
+        let rank = |f: &FindingStory| (f.ended_ms.is_none(), f.severity, f.began_ms);
+        let least = (0..self.findings.len()).min_by_key(|at| self.findings.get(*at).map(rank));
+        if let Some(at) = least {
+            self.findings.remove(at);
+            self.lost += 1;
         }
     }
 
@@ -162,15 +193,36 @@ impl Story {
 
     /// The gravest of what was wrong; `None` if nothing was but what is only to be known.
     pub fn worst(&self) -> Option<Severity> {
-        let all = self.findings.iter().map(|f| f.finding.severity);
+        let all = self.findings.iter().map(|f| f.severity);
         all.filter(|s| *s > Severity::Info).max()
     }
 
     /// What is to be read first: of the gravest, what was ranked highest, lasts, and began first.
     pub fn cause(&self) -> Option<&FindingStory> {
-        let worst = self.findings.iter().map(|f| f.finding.severity).max()?;
-        let gravest = self.findings.iter().filter(|f| f.finding.severity == worst);
+        let worst = self.findings.iter().map(|f| f.severity).max()?;
+        let gravest = self.findings.iter().filter(|f| f.severity == worst);
         gravest.min_by_key(|f| (f.ended_ms.is_some(), f.rank, f.began_ms))
+    }
+
+    /// Its phase at the last look at it.
+    pub fn phase(&self) -> &'static str {
+        self.phase.map_or("", Phase::word)
+    }
+
+    /// True if neither its sockets nor its stacks could be seen at last.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.phase == Some(Phase::Unseen)
+    }
+
+    /// True if it is not there any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.phase == Some(Phase::Exited)
+    }
+
+    /// How much of it there was no room for, in words.
+    pub(super) fn left_out(&self) -> Option<String> {
+        let lost = self.lost;
+        (lost > 0).then(|| format!("Phases, findings and deaths that are left out: {lost}."))
     }
 
     /// `uvicorn app.main:app (4127)`.

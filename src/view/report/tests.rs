@@ -119,7 +119,11 @@ fn a_number_that_moves_has_a_graph_and_one_that_does_not_has_a_word() {
 fn a_healthy_machine_gets_a_healthy_report() {
     let mut report = Report::default();
     note(&mut report, 0, server(10, 8000), vec![]);
-    assert!(report.html().contains("nothing is wrong with the 1 server"));
+    assert!(
+        report
+            .html()
+            .contains("nothing is wrong with the one server")
+    );
     assert!(
         Report::default()
             .markdown()
@@ -156,4 +160,106 @@ fn memory_stays_bounded() {
     }
     let story = report.stories.values().next().unwrap();
     assert!(story.phases.len() <= 400 && story.findings.len() <= 60);
+}
+
+/// One server that failed at first and is well again, one that fails at last.
+#[test]
+fn what_fails_now_comes_before_what_is_over() {
+    let mut report = Report::default();
+    for second in 0..30 {
+        let (mut first, mut last) = (server(10, 8000), server(11, 8001));
+        let sick = if second < 10 {
+            Some(&mut first)
+        } else {
+            (second >= 20).then_some(&mut last)
+        };
+        if let Some(server) = sick {
+            let mut finding = finding(Code::LoopBlocked, Severity::Critical);
+            finding.summary = format!("pid {} is held", server.pid);
+            server.findings.push(finding);
+        }
+        let scene = scene(diagnosis(vec![first, last], vec![]), vec![]);
+        let mut snapshot = Snapshot::clone(scene.snapshot.as_ref().unwrap());
+        snapshot.wall_ms += second * 1000;
+        report.note(&snapshot, &scene.diagnosis);
+    }
+    assert!(
+        report.verdict().contains("pid 11 is held"),
+        "{}",
+        report.verdict()
+    );
+}
+
+#[test]
+fn a_server_that_cannot_be_seen_is_not_called_well() {
+    let mut report = Report::default();
+    let mut server = server(10, 8000);
+    testing::unseen(&mut server);
+    server.phase = Phase::Unseen;
+    note(&mut report, 0, server, vec![]);
+    assert!(
+        report.verdict().contains("too little could be seen"),
+        "{}",
+        report.verdict()
+    );
+}
+
+#[test]
+fn the_newest_is_kept_where_there_is_no_room_for_all() {
+    let mut report = Report::default();
+    for second in 0..3000 {
+        let mut server = server(10, 8000);
+        server.phase = if second % 2 == 0 {
+            Phase::Stalled
+        } else {
+            Phase::Serving
+        };
+        server.exits.push_front(death(
+            u32::try_from(100 + second).unwrap(),
+            10,
+            Some(3),
+            None,
+        ));
+        let code = if second == 2999 {
+            Code::FdExhausted
+        } else {
+            Code::LoopBlocked
+        };
+        let mut finding = finding(code, Severity::Critical);
+        finding.culprit = Some(crate::diagnosis::Culprit {
+            file: "a.py".into(),
+            line: u32::try_from(second).unwrap(),
+            function: "f".into(),
+        });
+        server.findings.push(finding);
+        note(&mut report, second, server, vec![]);
+    }
+    let text = report.markdown();
+    assert!(text.contains("fd-exhausted"), "{text}");
+    assert!(text.contains("worker 3099"));
+    assert!(text.contains(": serving"));
+    assert!(text.contains("that are left out"));
+}
+
+#[test]
+fn times_are_of_one_zone_which_is_named() {
+    let mut report = Report::new(About {
+        utc_offset_s: 7200,
+        ..About::default()
+    });
+    note(&mut report, 0, server(10, 8000), vec![]);
+    note(&mut report, 60, server(10, 8000), vec![]);
+    assert_eq!(report.span(), "2025-11-20, 16:02:11 to 16:03:11, UTC+02:00");
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_taken_out() {
+    let mut report = Report::default();
+    let mut server = server(10, 8000);
+    let mut finding = finding(Code::LoopBlocked, Severity::Critical);
+    finding.confirm = "py-spy \u{1b}]52;c;eHh4\u{7} dump".into();
+    server.findings.push(finding);
+    note(&mut report, 0, server, vec![]);
+    assert!(!report.markdown().contains('\u{1b}'));
+    assert!(!report.html().contains('\u{1b}'));
 }
