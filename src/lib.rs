@@ -6,8 +6,12 @@
 //!      +------ source: threads, rights, IO ---------------+
 //!                            |
 //!              source::sampler: one look ──> Snapshot        what was seen, and Gaps: what was not
+//!                            |              |
+//!                            |          recording            the same, kept: in memory, in a file, on a wire
+//!                            |              |
+//!              diagnosis::Analyst <── feed::Player           gone through again, by the rules of today
 //!                            |
-//!              diagnosis::Analyst ──> Diagnosis              families, sockets, phases, rules; pure
+//!                        Diagnosis                           families, sockets, phases, rules; pure
 //!                            |
 //!                     view::Scene                            all that a view may see
 //!              /         |         |         \            \
