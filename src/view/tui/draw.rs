@@ -320,10 +320,10 @@ fn tabs(state: &State, areas: &Areas, subject: &Subject<'_>) -> Line<'static> {
 
 fn tabs_of_band(state: &State, band: Band, width: u16) -> Line<'static> {
     let mut spans = vec![Span::styled("─", theme::DIM)];
-    spans.extend(tab(state, band.left, true, band.left.title()));
+    spans.extend(tab(state, band.left, true, band.left.title(), WIDE_GAP));
     if let Some(right) = band.right {
         spans.push(fill(&spans, usize::from(width / 2) + 1));
-        spans.extend(tab(state, right, true, right.title()));
+        spans.extend(tab(state, right, true, right.title(), WIDE_GAP));
     }
     spans.push(fill(&spans, usize::from(width)));
     Line::from(spans)
@@ -332,27 +332,44 @@ fn tabs_of_band(state: &State, band: Band, width: u16) -> Line<'static> {
 /// Where there is no room for all titles they are shortened, or else left out but for those of what is shown.
 fn tabs_of_all(state: &State, band: Band, width: usize) -> Line<'static> {
     let shown = |id: PanelId| id == band.left || Some(id) == band.right;
-    let fits = |title: &fn(PanelId) -> &'static str| {
-        let cells = PanelId::ALL.iter().map(|id| title(*id).width() + 7);
+    type Title = fn(PanelId) -> &'static str;
+    let fits = |(title, gap): &(Title, &str)| {
+        let cells = PanelId::ALL
+            .iter()
+            .map(|id| title(*id).width() + 4 + gap.width());
         cells.sum::<usize>() + 2 <= width
     };
-    let titles: [fn(PanelId) -> &'static str; 2] = [PanelId::title, PanelId::short_title];
-    let title = titles.into_iter().find(fits);
+    let forms: [(Title, &str); 3] = [
+        (PanelId::title, WIDE_GAP),
+        (PanelId::short_title, WIDE_GAP),
+        (PanelId::short_title, "─"),
+    ];
+    let form = forms.into_iter().find(fits);
+    let gap = form.map_or(WIDE_GAP, |(_, gap)| gap);
     let mut spans = vec![Span::styled("─", theme::DIM)];
     for id in PanelId::ALL {
-        let title = match title {
-            Some(title) => title(id),
+        let title = match form {
+            Some((title, _)) => title(id),
             None if shown(id) => id.title(),
             None => "",
         };
-        spans.extend(tab(state, id, shown(id), title));
+        spans.extend(tab(state, id, shown(id), title, gap));
     }
     spans.push(fill(&spans, width));
     Line::from(spans)
 }
 
+/// Between two tabs, where there is room.
+const WIDE_GAP: &str = " ──";
+
 /// `▸[2] Stacks ──`.
-fn tab(state: &State, id: PanelId, shown: bool, title: &str) -> [Span<'static>; 2] {
+fn tab(
+    state: &State,
+    id: PanelId,
+    shown: bool,
+    title: &str,
+    gap: &'static str,
+) -> [Span<'static>; 2] {
     let focused = state.focus == Focus::Panel && id == state.panel;
     let style = match (focused, shown) {
         (true, _) => theme::SELECTED,
@@ -362,7 +379,7 @@ fn tab(state: &State, id: PanelId, shown: bool, title: &str) -> [Span<'static>; 
     let mark = if shown { "▸" } else { "" };
     let words = format!("{mark}[{}] {title}", id.digit());
     let words = words.trim_end().to_owned();
-    [Span::styled(words, style), Span::styled(" ──", theme::DIM)]
+    [Span::styled(words, style), Span::styled(gap, theme::DIM)]
 }
 
 /// A rule from what is there to this column.
