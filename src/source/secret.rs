@@ -116,11 +116,10 @@ fn value_of(text: &str, ends: &[char]) -> Option<(usize, usize)> {
     let start = text.len() - text.trim_start_matches(' ').len();
     let value = text.get(start..)?;
     // `b'…'` and its like.
-    let prefix = value.find(['\'', '"']).filter(|at| {
-        *at <= 2
-            && value
-                .get(..*at)
-                .is_some_and(|p| p.chars().all(|c| c.is_ascii_alphabetic()))
+    let prefix = value.find(|c: char| !c.is_ascii_alphabetic());
+    let prefix = prefix.filter(|at| {
+        let is_quote = value.get(*at..).is_some_and(|v| v.starts_with(['\'', '"']));
+        *at <= 2 && is_quote
     });
     let (inside, end) =
         match prefix.and_then(|at| value.get(at..at + 1).map(|quote| (at + 1, quote))) {
@@ -153,27 +152,25 @@ pub(super) fn without_credentials(text: &str) -> String {
     const SCHEMES: [&str; 2] = ["bearer ", "basic "];
     const LEAST: usize = 8;
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
-    let mut out = text.to_owned();
+    let mut text = text.to_owned();
     for scheme in SCHEMES {
-        let mut from = 0;
-        while let Some(at) = out.get(from..).and_then(|rest| found(rest, scheme)) {
-            let start = from + at + scheme.len();
-            let rest = out.get(start..).unwrap_or_default();
+        let mut out = String::with_capacity(text.len());
+        let mut told = 0;
+        for (at, _) in text.to_ascii_lowercase().match_indices(scheme) {
+            let start = at + scheme.len();
+            let rest = text.get(start..).unwrap_or_default();
             let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
             let value = rest.get(..end).unwrap_or_default();
             let is_word = value.chars().all(|c| c.is_ascii_lowercase());
             if end >= LEAST && !is_word {
-                out.replace_range(start..start + end, MASK);
+                out.push_str(text.get(told..start).unwrap_or_default());
+                out.push_str(MASK);
+                told = start + end;
             }
-            from = start;
         }
+        text = out + text.get(told..).unwrap_or_default();
     }
-    out
-}
-
-/// Where a text in small letters stands, whatever the case.
-fn found(text: &str, small: &str) -> Option<usize> {
-    text.to_ascii_lowercase().find(small)
+    text
 }
 
 #[cfg(test)]

@@ -51,6 +51,10 @@ mod tests {
                 "sent Bearer eyJhbGciOi.J9-x to host",
                 "sent Bearer ••• to host",
             ),
+            (
+                "Bearer eyJhbGciOi.J9 and bearer eyJhbGciOi.J8, basic dXNlcjpwdw==",
+                "Bearer ••• and bearer •••, basic •••",
+            ),
             ("Basic settings are wrong", "Basic settings are wrong"),
             ("login with password=hunter2", "login with password=•••"),
             (
