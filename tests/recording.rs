@@ -5,7 +5,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
@@ -37,16 +37,28 @@ struct Recorder(Child);
 
 impl Recorder {
     fn start(file: &Path, args: &[&str]) -> Self {
-        let child = Command::new(STETH)
+        Self::start_with(file, args, libc::SIG_DFL)
+    }
+
+    /// With these dispositions of SIGINT and SIGHUP, whatever those of the tests are.
+    fn start_with(file: &Path, args: &[&str], disposition: libc::sighandler_t) -> Self {
+        let mut command = Command::new(STETH);
+        command
             .arg("record")
             .arg(file)
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self(child)
+            .stderr(Stdio::piped());
+        // SAFETY: signal(2) may be called between fork and exec, and takes plain numbers.
+        let command = unsafe {
+            command.pre_exec(move || {
+                libc::signal(libc::SIGINT, disposition);
+                libc::signal(libc::SIGHUP, disposition);
+                Ok(())
+            })
+        };
+        Self(command.spawn().unwrap())
     }
 
     /// Waits until the file has so many whole frames.
@@ -249,6 +261,23 @@ fn signals_end_it_with_last_words() {
         );
         assert_eq!(Recording::open(&file).unwrap().torn_bytes(), 0);
     }
+}
+
+#[test]
+fn what_nohup_ignores_does_not_end_it() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("a.steth");
+    let recorder = Recorder::start_with(&file, &["--interval", "100ms"], libc::SIG_IGN);
+    recorder.has_recorded(&file, 1);
+    let pid = i32::try_from(recorder.0.id()).unwrap();
+    for signal in [libc::SIGHUP, libc::SIGINT] {
+        // SAFETY: kill takes plain numbers; the child is not reaped yet.
+        unsafe { libc::kill(pid, signal) };
+    }
+    let before = Recording::open(&file).unwrap().count();
+    recorder.has_recorded(&file, before + 5);
+    let (status, told) = recorder.end(libc::SIGTERM);
+    assert_eq!(status.code(), Some(143), "{told}");
 }
 
 /// Records onto a file system of 1 MiB, fills that up meanwhile, and takes out what is there then.

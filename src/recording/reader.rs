@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,7 +73,9 @@ impl Recording {
     /// # Errors
     /// A file that cannot be read, is no recording, or is of a version that this program does not know.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        Self::read(File::open(path)?)
+        // A pipe would wait for one who writes to it; for a file it means nothing.
+        let flags = libc::O_NONBLOCK;
+        Self::read(File::options().read(true).custom_flags(flags).open(path)?)
     }
 
     pub(super) fn read(file: File) -> Result<Self, ReadError> {

@@ -1,12 +1,14 @@
 //! A recording that is written: at its end only, so that it is valid at every moment.
 //!
 //! Limits: where the file exceeds one by a quarter, what is to stay is copied into a new file beside it, which then takes its
-//! place (rename(2)): at no moment is there no valid file of that name, and what is dropped are the oldest whole segments.
+//! place (rename(2)): at no moment is there no valid file of that name, and what is dropped are the oldest whole segments. Where
+//! that fails (the copy needs room too), it is tried again at the next key frame, and the file goes on up to twice the limit.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::header::Header;
@@ -216,7 +218,11 @@ impl Writer {
             .find(keeps)
             .map_or(self.end, |segment| segment.offset);
         if self.keys.front().is_some_and(|oldest| oldest.offset < from) {
-            self.replace(from)?;
+            let replaced = self.replace(from);
+            // The next key frame tries again.
+            if self.end > self.limits.size.saturating_mul(2) {
+                return replaced;
+            }
         }
         Ok(())
     }
@@ -260,6 +266,8 @@ impl Writer {
             .mode(0o600)
             .open(path)?;
         lock(&file)?;
+        self.share(&file);
+        reserve(&file, self.end - from)?;
         let begun = self.sessions.iter().take_while(|(at, _)| *at <= from);
         let header = begun.last().map(|(_, header)| header);
         let header = header.ok_or(WriteError::NoKey)?;
@@ -269,6 +277,32 @@ impl Writer {
         old.seek(SeekFrom::Start(from))?;
         std::io::copy(&mut old.take(self.end - from), &mut file)?;
         Ok((file, line.len() as u64))
+    }
+
+    /// Whoever may read this file may read that one. To others than before it is not given: where the owner cannot be the same,
+    /// it stays its maker's.
+    fn share(&self, made: &File) {
+        let Ok(old) = self.file.metadata() else {
+            return;
+        };
+        if fchown(made, Some(old.uid()), Some(old.gid())).is_ok() {
+            let _ = made.set_permissions(old.permissions());
+        }
+    }
+}
+
+/// Takes room on the file system for so many bytes, so that a copy for which there is none does not fill it up first.
+fn reserve(file: &File, bytes: u64) -> Result<(), WriteError> {
+    let length = libc::off_t::try_from(bytes).unwrap_or(libc::off_t::MAX);
+    // SAFETY: the descriptor is that of an open file; the rest are plain numbers.
+    let result = unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, length) };
+    let error = std::io::Error::last_os_error();
+    // Not every file system can do it.
+    let is_refused = result != 0 && WriteError::Io(std::io::Error::from(error.kind())).is_full();
+    if is_refused {
+        Err(error.into())
+    } else {
+        Ok(())
     }
 }
 

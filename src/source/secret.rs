@@ -3,7 +3,11 @@
 //! A name tells, never the value: what looks random need not be a secret, and a secret need not look random. Masked is what gets
 //! into a snapshot, where it is read: command lines, lines of logs, locals. Nothing behind it ever has the secret.
 
+mod arguments;
+
 use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use arguments::masked_arguments;
 
 static IN_CLEAR: AtomicBool = AtomicBool::new(false);
 
@@ -52,11 +56,19 @@ pub fn is_secret(name: &str) -> bool {
 /// The text with every secret in it masked: `name=value`, `'name': value` of a secret's name, and the password of
 /// `scheme://user:password@host`.
 pub fn masked(text: &str) -> String {
-    masked_where(text, |_, _| true)
+    masked_where(text, |name, _, rest| {
+        is_secret(name).then(|| value_of(rest, &ENDS)).flatten()
+    })
 }
 
-/// The same; what stands behind the colon of `name:value` only where `hides` says so of both.
-fn masked_where(text: &str, hides: impl Fn(&str, &str) -> bool) -> String {
+/// What ends a value without quotes.
+const ENDS: [char; 9] = [' ', ',', ';', '&', ')', '}', ']', '\'', '"'];
+
+/// The same; where the value is that is hidden behind a name and its sign (`=` or `:`), `secret_of` says.
+fn masked_where(
+    text: &str,
+    secret_of: impl Fn(&str, &str, &str) -> Option<(usize, usize)>,
+) -> String {
     if is_in_clear() {
         return text.to_owned();
     }
@@ -75,10 +87,7 @@ fn masked_where(text: &str, hides: impl Fn(&str, &str) -> bool) -> String {
                 let sign = after.get(..1).unwrap_or_default();
                 out.push_str(sign);
                 rest = after.get(1..).unwrap_or_default();
-                let name = name_before(before);
-                (is_secret(name) && (sign == "=" || hides(name, rest)))
-                    .then(|| value_of(rest))
-                    .flatten()
+                secret_of(name_before(before), sign, rest)
             }
         };
         if let Some((start, end)) = value {
@@ -102,16 +111,15 @@ fn name_before(text: &str) -> &str {
     start.and_then(|(at, _)| text.get(at..)).unwrap_or_default()
 }
 
-/// Where the value is that begins here: inside its quotes, or up to what ends it; `None` if there is none.
-fn value_of(text: &str) -> Option<(usize, usize)> {
+/// Where the value is that begins here: inside its quotes, or up to one of what ends it; `None` if there is none.
+fn value_of(text: &str, ends: &[char]) -> Option<(usize, usize)> {
     let start = text.len() - text.trim_start_matches(' ').len();
     let value = text.get(start..)?;
     // `b'…'` and its like.
-    let prefix = value.find(['\'', '"']).filter(|at| {
-        *at <= 2
-            && value
-                .get(..*at)
-                .is_some_and(|p| p.chars().all(|c| c.is_ascii_alphabetic()))
+    let prefix = value.find(|c: char| !c.is_ascii_alphabetic());
+    let prefix = prefix.filter(|at| {
+        let is_quote = value.get(*at..).is_some_and(|v| v.starts_with(['\'', '"']));
+        *at <= 2 && is_quote
     });
     let (inside, end) =
         match prefix.and_then(|at| value.get(at..at + 1).map(|quote| (at + 1, quote))) {
@@ -122,12 +130,7 @@ fn value_of(text: &str) -> Option<(usize, usize)> {
                     .find(quote)
                     .map_or(value.len(), |end| inside + end),
             ),
-            None => (
-                0,
-                value
-                    .find([' ', ',', ';', '&', ')', '}', ']', '\'', '"'])
-                    .unwrap_or(value.len()),
-            ),
+            None => (0, value.find(ends).unwrap_or(value.len())),
         };
     let is_told = end > inside && value.get(inside..end) != Some("None");
     is_told.then_some((start + inside, start + end))
@@ -143,38 +146,31 @@ fn password_of(authority: &str) -> Option<(usize, usize)> {
     (colon + 1 < at).then_some((colon + 1, at))
 }
 
-/// A command line with the secrets in its arguments masked, also those that follow their option as an argument of their own.
-pub fn masked_arguments(arguments: &[String]) -> Vec<String> {
-    if is_in_clear() {
-        return arguments.to_vec();
+/// What follows the name of a scheme of HTTP authentication (RFC 9110, 11.4) is what it keeps: `Authorization: Bearer …`. Once a
+/// name has hidden the scheme, nothing tells what comes after it; so this goes first.
+pub(super) fn without_credentials(text: &str) -> String {
+    const SCHEMES: [&str; 2] = ["bearer ", "basic "];
+    const LEAST: usize = 8;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
+    let mut text = text.to_owned();
+    for scheme in SCHEMES {
+        let mut out = String::with_capacity(text.len());
+        let mut told = 0;
+        for (at, _) in text.to_ascii_lowercase().match_indices(scheme) {
+            let start = at + scheme.len();
+            let rest = text.get(start..).unwrap_or_default();
+            let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+            let value = rest.get(..end).unwrap_or_default();
+            let is_word = value.chars().all(|c| c.is_ascii_lowercase());
+            if end >= LEAST && !is_word {
+                out.push_str(text.get(told..start).unwrap_or_default());
+                out.push_str(MASK);
+                told = start + end;
+            }
+        }
+        text = out + text.get(told..).unwrap_or_default();
     }
-    let words = hidden_behind_options(arguments.iter().map(String::as_str));
-    words.iter().map(|word| masked_argument(word)).collect()
-}
-
-/// What follows an option of a secret's name is hidden.
-fn hidden_behind_options<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut hides_next = false;
-    let hide = |word: &'a str| {
-        let hide = std::mem::take(&mut hides_next) && !word.starts_with('-');
-        hides_next = word.starts_with("--")
-            && !word.contains('=')
-            && is_secret(word.trim_start_matches('-'));
-        if hide { MASK } else { word }
-    };
-    words.map(hide).collect()
-}
-
-/// One argument, which may be a whole command (`sh -c`) or a title. `auth:app` names a module and what is in it: the colon of an
-/// identifier hides nothing, that of a header (`X-Api-Key:abc`) or of a text does.
-fn masked_argument(argument: &str) -> String {
-    let hides = |name: &str, rest: &str| name.contains('-') || rest.starts_with([' ', '\'', '"']);
-    let text = masked_where(argument, hides);
-    if text.contains(' ') && text.contains("--") {
-        hidden_behind_options(text.split(' ')).join(" ")
-    } else {
-        text
-    }
+    text
 }
 
 #[cfg(test)]
@@ -243,52 +239,6 @@ mod tests {
         ];
         for (text, want) in cases {
             assert_eq!(masked(text), want);
-        }
-    }
-
-    #[test]
-    fn an_option_hides_the_argument_after_it() {
-        let arguments = [
-            "app",
-            "--password",
-            "pw",
-            "--token",
-            "--port",
-            "80",
-            "url=x://u:p@h",
-        ];
-        let masked = masked_arguments(&arguments.map(str::to_owned));
-        assert_eq!(
-            masked,
-            [
-                "app",
-                "--password",
-                "•••",
-                "--token",
-                "--port",
-                "80",
-                "url=x://u:•••@h"
-            ]
-        );
-    }
-
-    #[test]
-    fn arguments_keep_the_names_of_modules() {
-        for (argument, want) in [
-            ("auth:app", "auth:app"),
-            ("shop.token:create_app()", "shop.token:create_app()"),
-            ("gunicorn: master [auth:app]", "gunicorn: master [auth:app]"),
-            ("X-Api-Key:abc", "X-Api-Key:•••"),
-            ("Authorization: abc", "Authorization: •••"),
-            ("{'password': 'p'}", "{'password': '•••'}"),
-            ("API_KEY=abc", "API_KEY=•••"),
-            (
-                "exec python app.py --password hunter2 --port 80",
-                "exec python app.py --password ••• --port 80",
-            ),
-        ] {
-            let arguments = [argument.to_owned()];
-            assert_eq!(masked_arguments(&arguments), [want]);
         }
     }
 }

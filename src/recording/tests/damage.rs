@@ -160,6 +160,18 @@ fn other_files_are_told_apart() {
 }
 
 #[test]
+fn a_pipe_is_not_waited_for() {
+    let folder = TempDir::new().expect("room");
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.expect("mkfifo").success());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(Recording::open(&path).map(|_| ())));
+    let opened = told.recv_timeout(std::time::Duration::from_secs(30));
+    assert!(matches!(opened, Ok(Err(ReadError::NotAFile))), "{opened:?}");
+}
+
+#[test]
 fn marks_without_end_are_no_work_without_end() {
     let folder = TempDir::new().expect("room");
     let mut bytes = header().line().expect("plain");

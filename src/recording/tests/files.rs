@@ -177,6 +177,53 @@ fn the_oldest_go_when_there_is_too_much() {
 }
 
 #[test]
+fn who_may_read_it_still_may_when_the_oldest_have_gone() {
+    let folder = TempDir::new().expect("room");
+    let path = folder.path().join("a.steth");
+    let limits = Limits {
+        size: 100_000,
+        age_s: None,
+    };
+    let mut writer = Writer::open(&path, header(), limits).expect("room");
+    let shared = std::fs::Permissions::from_mode(0o640);
+    std::fs::set_permissions(&path, shared).expect("own");
+    fill(&mut writer, 0, 300, 1_000).expect("room");
+    assert!(seconds(&path).first() > Some(&0), "nothing has gone");
+    let mode = std::fs::metadata(&path).expect("there").permissions();
+    assert_eq!(mode.mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn where_the_oldest_cannot_go_it_goes_on_and_tries_again() {
+    let folder = TempDir::new().expect("room");
+    let path = folder.path().join("a.steth");
+    let limits = Limits {
+        size: 100_000,
+        age_s: None,
+    };
+    let mut writer = Writer::open(&path, header(), limits).expect("room");
+    // The copy cannot be made.
+    let name = format!("a.steth.{}.new", std::process::id());
+    let beside = folder.path().join(name);
+    std::fs::create_dir(&beside).expect("room");
+    let mut n = 0;
+    while writer.size() < 160_000 {
+        fill(&mut writer, n, 10, 1_000).expect("it goes on");
+        n += 10;
+    }
+    assert_eq!(seconds(&path), (0..n).collect::<Vec<_>>());
+    std::fs::remove_dir(&beside).expect("there");
+    fill(&mut writer, n, 10, 1_000).expect("room");
+    assert!(writer.size() < 130_000, "{}", writer.size());
+    assert_eq!(seconds(&path).last(), Some(&(n + 9)));
+    // Not without end.
+    std::fs::create_dir(&beside).expect("room");
+    let failed = (1..100).find_map(|tens| fill(&mut writer, n + tens * 10, 10, 1_000).err());
+    assert!(matches!(failed, Some(WriteError::Io(_))), "{failed:?}");
+    assert!(writer.size() < 230_000, "{}", writer.size());
+}
+
+#[test]
 fn the_oldest_go_when_they_are_too_old() {
     let folder = TempDir::new().expect("room");
     let path = folder.path().join("a.steth");

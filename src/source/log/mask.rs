@@ -1,14 +1,13 @@
 //! Secrets in lines of a log. Names tell, as everywhere; but the name of an exception is no name of a value.
 
-use crate::source::secret::{self, MASK};
+use crate::source::secret;
 
 /// The line with its secrets masked: `name=value` and its like, passwords in addresses, and what follows `Bearer` and `Basic`.
 pub(super) fn masked(line: &str) -> String {
     if secret::is_in_clear() {
         return line.to_owned();
     }
-    // `Authorization: Bearer …`: once the name has hidden the scheme, nothing tells what comes after it.
-    let line = without_credentials(line);
+    let line = secret::without_credentials(line);
     match exception(&line) {
         Some((name, rest)) => format!("{name}:{}", secret::masked(rest)),
         None => secret::masked(&line),
@@ -32,26 +31,6 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// What follows the name of a scheme of HTTP authentication (RFC 9110, 11.4) is what it keeps.
-fn without_credentials(line: &str) -> String {
-    const SCHEMES: [&str; 2] = ["Bearer ", "Basic "];
-    const LEAST: usize = 8;
-    let mut out = line.to_owned();
-    for scheme in SCHEMES {
-        let Some(at) = out.find(scheme) else { continue };
-        let start = at + scheme.len();
-        let rest = out.get(start..).unwrap_or_default();
-        let is_part = |c: char| c.is_ascii_alphanumeric() || "-._~+/=".contains(c);
-        let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-        let value = rest.get(..end).unwrap_or_default();
-        let is_word = value.chars().all(|c| c.is_ascii_lowercase());
-        if end >= LEAST && !is_word {
-            out.replace_range(start..start + end, MASK);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +50,10 @@ mod tests {
             (
                 "sent Bearer eyJhbGciOi.J9-x to host",
                 "sent Bearer ••• to host",
+            ),
+            (
+                "Bearer eyJhbGciOi.J9 and bearer eyJhbGciOi.J8, basic dXNlcjpwdw==",
+                "Bearer ••• and bearer •••, basic •••",
             ),
             ("Basic settings are wrong", "Basic settings are wrong"),
             ("login with password=hunter2", "login with password=•••"),

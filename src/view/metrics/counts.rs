@@ -12,6 +12,9 @@ const ENDINGS: usize = 12;
 const ADDRESSES: usize = 32;
 /// After so long nobody will tell any more how a process ended.
 const UNTOLD_S: f64 = 3.0;
+/// So many sockets that are not seen now are remembered, for so long.
+const UNSEEN: usize = 256;
+const UNSEEN_S: f64 = 900.0;
 
 /// How a process ended: `0`, `3`, `SIGKILL`, `unknown`, `other`.
 pub type Ending = String;
@@ -137,32 +140,84 @@ pub fn ending(exit: &MemberExit) -> Ending {
     }
 }
 
-/// Readings of the drops of each socket.
+/// Readings of the drops of each socket, by network namespace and inode.
 #[derive(Debug, Clone, Default)]
 pub struct Drops {
-    last: BTreeMap<(u64, u64), u32>,
+    last: BTreeMap<(u64, u64), Reading>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    drops: u32,
+    at: Moment,
 }
 
 impl Drops {
-    /// Counts what has been dropped since the last look; of a socket that is new, all that it has dropped.
-    pub fn count(&mut self, server: &Server, counts: &mut Counts) {
-        let mut now = BTreeMap::new();
+    /// Counts what has been dropped since the last look at which the socket was seen; of one that is new, all that it has dropped.
+    pub fn count(&mut self, server: &Server, at: Moment, counts: &mut Counts) {
         for listener in server.listeners.iter().filter(|l| !l.side) {
             let socket = &listener.socket;
             let Some(drops) = socket.drops.filter(|_| socket.accept_queue.is_some()) else {
                 continue;
             };
             let id = (listener.netns, socket.inode);
-            let before = self.last.get(&id).copied().unwrap_or(0);
+            let before = self.last.insert(id, Reading { drops, at });
+            let before = before.map_or(0, |reading| reading.drops);
             // A counter that goes backwards yields nothing.
             counts.note_drops(label::address(listener), drops.saturating_sub(before));
-            now.insert(id, drops);
         }
-        self.last = now;
+        self.forget(at);
+    }
+
+    /// Readings of sockets that have not been seen for long. A look may miss one that is there: what it has dropped before then
+    /// would be counted again.
+    fn forget(&mut self, at: Moment) {
+        self.last
+            .retain(|_, reading| at.seconds_since(reading.at) <= UNSEEN_S);
+        let mut unseen: Vec<_> = self
+            .last
+            .iter()
+            .filter(|(_, reading)| reading.at != at)
+            .map(|(id, reading)| (reading.at, *id))
+            .collect();
+        unseen.sort_unstable();
+        let excess = unseen.len().saturating_sub(UNSEEN);
+        for (_, id) in unseen.into_iter().take(excess) {
+            self.last.remove(&id);
+        }
     }
 
     /// Readings of other sockets belong to these.
     pub fn extend(&mut self, other: Self) {
         self.last.extend(other.last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_that_are_not_seen_are_remembered_within_bounds() {
+        let second = |n: u64| Moment(n * 1_000_000_000);
+        let reading = |n| {
+            (
+                (1, n),
+                Reading {
+                    drops: 1,
+                    at: second(n),
+                },
+            )
+        };
+        let mut drops = Drops {
+            last: (0..1_000).map(reading).collect(),
+        };
+        drops.forget(second(999));
+        assert_eq!(drops.last.len(), UNSEEN + 1, "and the one that is seen");
+        assert!(drops.last.contains_key(&(1, 998)) && !drops.last.contains_key(&(1, 99)));
+        drops.forget(second(1_890));
+        assert_eq!(drops.last.len(), 10);
+        drops.forget(second(1_900));
+        assert!(drops.last.is_empty());
     }
 }

@@ -133,7 +133,7 @@ impl Slot {
         self.note_root(server, snapshot);
         self.observe_end(server, at);
         self.count_findings(&server.findings);
-        self.drops.count(server, &mut self.counts);
+        self.drops.count(server, at, &mut self.counts);
         if self.startup_s.is_none() {
             self.startup_s = startup_s(server);
         }

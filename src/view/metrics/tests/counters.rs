@@ -82,6 +82,21 @@ fn drops_are_those_of_all_sockets_and_go_on_when_one_is_replaced() {
 }
 
 #[test]
+fn drops_are_not_counted_again_after_a_look_that_missed_the_socket() {
+    let with = |drops| {
+        let mut server = shop(10, 8000);
+        server.listeners[0].socket.drops = Some(drops);
+        server
+    };
+    let mut without = shop(10, 8000);
+    without.listeners.clear();
+    let mut world = World::new();
+    world.look(vec![with(5)]).look(vec![without]);
+    world.look(vec![with(6)]);
+    assert_eq!(world.value("steth_listener_drops_total", &[]), Some(6.0));
+}
+
+#[test]
 fn a_stall_is_counted_once_and_for_as_long_as_it_is_told() {
     let stalled = || Server {
         findings: vec![finding(Code::LoopBlocked, Severity::Critical)],
