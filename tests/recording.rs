@@ -147,12 +147,9 @@ fn a_recording_is_judged_as_what_it_was_made_of() {
         let snapshot = Arc::new(sampler.look(&wishes));
         writer.write(&encoder.encode(&snapshot).unwrap()).unwrap();
         let diagnosis = live.observe(&snapshot);
-        let judged = |pid| {
-            let server = diagnosis.servers.iter().find(|s| s.pid == pid);
-            server.map(|server| server.phase)
-        };
-        let done =
-            judged(well.pid) == Some(Phase::Serving) && judged(held.pid) == Some(Phase::Stopped);
+        let of = |pid| diagnosis.servers.iter().find(|s| s.pid == pid);
+        let done = of(well.pid).is_some_and(|s| s.phase == Phase::Serving)
+            && of(held.pid).is_some_and(|s| s.phase == Phase::Stopped && !s.findings.is_empty());
         seen.push((snapshot, format!("{diagnosis:?}")));
         done && seen.len() >= 5
     };
