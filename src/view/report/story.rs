@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::diagnosis::{Finding, MemberExit, Phase, Server, Severity};
-use crate::snapshot::{ProcessKey, Snapshot};
+use crate::diagnosis::{Finding, MemberExit, Phase, Server, ServerListener, Severity};
+use crate::snapshot::{ListenerState, ProcessKey, Snapshot};
 use crate::view::check::log::last_lines;
 use crate::view::format;
 use crate::view::tui::panel::{PanelId, Room, Subject};
@@ -152,7 +152,8 @@ impl Story {
     }
 
     fn note_numbers(&mut self, now: i64, server: &Server) {
-        let own = || server.listeners.iter().filter(|l| !l.side);
+        let listens = |l: &&ServerListener| !l.side && l.socket.state == ListenerState::Listening;
+        let own = || server.listeners.iter().filter(listens);
         let alive = || server.members.iter().filter(|m| m.exit.is_none());
         let queue = own().map(|l| l.socket.accept_queue.map(f64::from));
         let drops = own().map(|l| l.socket.drops.map(f64::from));
@@ -257,9 +258,10 @@ fn is_same(a: &Finding, b: &Finding) -> bool {
     a.code == b.code && a.culprit == b.culprit
 }
 
-/// The sum of what was seen; `None` if nothing was.
-fn sum(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    values.flatten().reduce(|a, b| a + b)
+/// The sum; `None` if there is nothing to add, or some of it was not seen.
+fn sum(mut values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let first = values.next()??;
+    values.try_fold(first, |sum, value| Some(sum + value?))
 }
 
 /// What a panel shows of the server, as text.

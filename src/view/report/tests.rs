@@ -263,3 +263,18 @@ fn what_a_terminal_would_obey_is_taken_out() {
     assert!(!report.markdown().contains('\u{1b}'));
     assert!(!report.html().contains('\u{1b}'));
 }
+
+/// Two processes, of one of which the open files may not be read.
+#[test]
+fn a_part_of_a_sum_is_no_sum() {
+    let mut report = Report::default();
+    let mut server = server(10, 8000);
+    let mut hidden = testing::process(11, "python3 -m shop");
+    hidden.fds = None;
+    let member = testing::member(hidden, crate::diagnosis::Role::Worker, Phase::Serving);
+    server.members.push(member);
+    note(&mut report, 0, server, vec![]);
+    let text = report.markdown();
+    assert!(!text.contains("| open files |"), "{text}");
+    assert!(text.contains("| threads | 2 |"), "{text}");
+}
